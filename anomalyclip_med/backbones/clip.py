@@ -1,0 +1,230 @@
+"""One door to CLIP weights: by name, from a file, or untrained."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import open_clip
+
+from anomalyclip_med.backbones.activation import Activation, Evidence, decide_activation
+from anomalyclip_med.backbones.architecture import Architecture, build_clip
+from anomalyclip_med.backbones.state_dict import read_open_clip_config, read_state_dict
+from anomalyclip_med.backbones.untrained import build_untrained
+from anomalyclip_med.errors import WeightsError
+
+_UNTRAINED = "untrained"
+_FILE_SUFFIXES = {".pt", ".pth", ".bin", ".safetensors", ".ckpt"}
+
+
+@dataclass(frozen=True)
+class ClipBackbone:
+    """A frozen CLIP and where it came from.
+
+    Attributes:
+        model: In evaluation mode, float32, no parameter requires a gradient.
+        name: "ARCHITECTURE/TAG", the file's name without its folder, or "untrained".
+        sha256: Of the weights file; of the tensors where there is no file.
+        trained: False only for random weights.
+        warnings: What was assumed or is wrong, each beginning with a stable name and a colon.
+        image_mean: Per-channel mean of the images in [0, 1] that the model expects subtracted.
+        image_std: Per-channel standard deviation to divide by.
+    """
+
+    model: open_clip.CLIP
+    name: str
+    sha256: str
+    trained: bool
+    warnings: tuple[str, ...]
+    image_mean: tuple[float, float, float]
+    image_std: tuple[float, float, float]
+
+
+def load_clip(
+    source: str | Path = _UNTRAINED,
+    *,
+    activation: Activation | str | None = None,
+    cache_dir: Path | None = None,
+) -> ClipBackbone:
+    """Load a frozen CLIP with a vision transformer.
+
+    Args:
+        source: One of
+
+            - ``"ARCHITECTURE/TAG"``, e.g. ``"ViT-L-14-336/openai"``: downloaded once through open_clip;
+            - the path of a weights file: OpenAI's TorchScript archive, a state dict in OpenAI's or
+              open_clip's layout (``.pt``, ``.pth``, ``.bin``, ``.safetensors``), with open_clip's
+              ``open_clip_config.json`` beside it or without;
+            - ``"untrained"``: a small network with fixed random weights, for trying things out.
+        activation: The MLP activation, for files that do not tell it. One that contradicts the weights is an
+            error, never an override.
+        cache_dir: Where downloads are kept; open_clip's own place by default.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        WeightsError: The weights are missing, unknown, damaged, unsafe, not what their name promises, or not
+            of a CLIP with a vision transformer; the message says what to do.
+    """
+    evidence = []
+    if activation is not None:
+        try:
+            evidence.append(Evidence(Activation(activation), "the argument activation"))
+        except ValueError as error:
+            raise WeightsError(
+                f"The activation {activation!r} is unknown; known are {', '.join(Activation)}."
+            ) from error
+    if source == _UNTRAINED:
+        return _untrained(evidence)
+    if isinstance(source, Path) or Path(source).suffix in _FILE_SUFFIXES or Path(source).exists():
+        return _from_file(Path(source).expanduser(), evidence)
+    return _from_name(source, evidence, cache_dir)
+
+
+def _untrained(evidence: list[Evidence]) -> ClipBackbone:
+    model, sha256 = build_untrained(evidence[0].activation if evidence else Activation.QUICK_GELU)
+    return ClipBackbone(
+        model=model,
+        name=_UNTRAINED,
+        sha256=sha256,
+        trained=False,
+        warnings=("untrained-weights: the CLIP weights are random; scores and maps mean nothing.",),
+        image_mean=open_clip.OPENAI_DATASET_MEAN,
+        image_std=open_clip.OPENAI_DATASET_STD,
+    )
+
+
+def _from_file(path: Path, evidence: list[Evidence]) -> ClipBackbone:
+    """Load a local file, with the configuration that may lie beside it."""
+    config_path = path.with_name("open_clip_config.json")
+    if not config_path.is_file():
+        return _load(path, path.name, evidence)
+    config = read_open_clip_config(config_path)
+    evidence = [*evidence, _config_evidence(config["model_cfg"], str(config_path))]
+    return _load(
+        path,
+        path.name,
+        evidence,
+        architecture=Architecture.from_config(config["model_cfg"], str(config_path)),
+        preprocessing=config.get("preprocess_cfg") or {},
+    )
+
+
+def _from_name(source: str, evidence: list[Evidence], cache_dir: Path | None) -> ClipBackbone:
+    """Load one of open_clip's pretrained models."""
+    architecture, _, tag = source.rpartition("/")
+    if not open_clip.is_pretrained_cfg(architecture, tag):
+        raise WeightsError(_unknown(source))
+    model_config = open_clip.get_model_config(architecture)
+    pretrained = open_clip.get_pretrained_cfg(architecture, tag)
+    sizes = Architecture.from_config(model_config, source)  # before a download in vain
+    evidence = [*evidence, _config_evidence(pretrained, f"open_clip's entry for {source}")]
+    decide_activation(evidence, source)
+    path = _download(source, pretrained, cache_dir)
+    return _load(path, source, evidence, architecture=sizes, preprocessing=pretrained)
+
+
+def _load(
+    path: Path,
+    name: str,
+    evidence: list[Evidence],
+    *,
+    architecture: Architecture | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+) -> ClipBackbone:
+    """Verify, read and build: the one road that every weights file takes."""
+    state = read_state_dict(path)
+    sha256 = _sha256(path)
+    published = _openai_sha256().get(path.name)
+    if published not in (None, sha256):
+        raise WeightsError(
+            f"{path}: named as OpenAI's file, but its SHA-256 is {sha256} instead of {published}; download "
+            "it again, or rename it if it is a file of your own."
+        )
+    evidence = [*evidence, *state.evidence]
+    if sha256 in _openai_sha256().values():
+        evidence.append(Evidence(Activation.QUICK_GELU, "OpenAI's SHA-256"))
+    activation, warnings = decide_activation(evidence, str(path))
+    if architecture is None:
+        architecture = Architecture.from_tensors(state.tensors, str(path))
+    model = build_clip(architecture, state.tensors, activation, str(path))
+    preprocessing = preprocessing or {}
+    return ClipBackbone(
+        model=model,
+        name=name,
+        sha256=sha256,
+        trained=True,
+        warnings=warnings,
+        image_mean=_rgb(preprocessing.get("mean", open_clip.OPENAI_DATASET_MEAN), name),
+        image_std=_rgb(preprocessing.get("std", open_clip.OPENAI_DATASET_STD), name),
+    )
+
+
+def _config_evidence(config: Mapping[str, Any], reason: str) -> Evidence:
+    quick = config.get("quick_gelu", False)
+    return Evidence(Activation.QUICK_GELU if quick else Activation.GELU, reason)
+
+
+def _rgb(values: Any, name: str) -> tuple[float, float, float]:
+    try:
+        red, green, blue = (float(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{name}: the image mean or std is {values!r}; three numbers are needed.") from error
+    return red, green, blue
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@cache
+def _openai_sha256() -> dict[str, str]:
+    """OpenAI's file names and their SHA-256, which OpenAI made the folder of each address."""
+    urls = (open_clip.get_pretrained_url(name, "openai") for name in open_clip.list_openai_models())
+    return {url.rsplit("/", 1)[1]: url.rsplit("/", 2)[1] for url in urls}
+
+
+def _unknown(source: str) -> str:
+    """Say that a name is unknown, and which ones are near."""
+    names = [_UNTRAINED, *("/".join(pair) for pair in open_clip.list_pretrained())]
+    architecture = source.partition("/")[0]
+    near = [name for name in names if name.partition("/")[0] in (source, architecture)]
+    near = near or difflib.get_close_matches(source, names, n=5, cutoff=0.5)
+    hint = f"; near are {', '.join(near[:8])}" if near else ""
+    return (
+        f"CLIP weights {source!r} are neither a file nor a name that open_clip knows{hint}. Give "
+        "ARCHITECTURE/TAG as in ViT-L-14-336/openai, or the path of a weights file."
+    )
+
+
+def _download(source: str, pretrained: dict[str, Any], cache_dir: Path | None) -> Path:
+    """Fetch through open_clip, from the publisher's own address where there is one."""
+    url = pretrained.get("url")
+    if url:
+        folder = (cache_dir or Path("~/.cache/clip")).expanduser()  # open_clip's default
+        file_name = url.rsplit("/", 1)[1]
+        place = f"save it as {folder / file_name} or anywhere"
+    else:
+        repository, _, file_name = pretrained["hf_hub"].rpartition("/")
+        file_name = file_name or "open_clip_pytorch_model.bin"
+        url = f"https://huggingface.co/{repository}/resolve/main/{file_name}"
+        place = "save it anywhere, with its open_clip_config.json beside it"
+    try:
+        return Path(
+            open_clip.download_pretrained(
+                pretrained, prefer_hf_hub=False, cache_dir=str(cache_dir) if cache_dir else None
+            )
+        )
+    except (OSError, RuntimeError, HTTPException, TypeError) as error:  # TypeError: no Content-Length
+        raise WeightsError(
+            f"{source}: the weights are not here and could not be downloaded ({error}): download {url}, "
+            f"{place}, and point to it with clip=/path/to/{file_name}"
+        ) from error

@@ -1,0 +1,60 @@
+"""Runs the bundles that come with the package from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from anomalyclip_med.errors import AnomalyClipMedError, ConfigurationError
+
+
+def bundle_dir(name: str) -> Path:
+    """Folder of a bundle, such as ``anomalyclip_zero_shot``.
+
+    Raises:
+        ConfigurationError: there is no such bundle.
+    """
+    package = Path(__file__).parent
+    for folder in (package / "bundles", package.parent / "bundles"):  # an installed wheel, a checkout
+        if (folder / name / "configs").is_dir():
+            return folder / name
+    raise ConfigurationError(f"no bundle {name!r} beside {package}")
+
+
+def run_bundle(name: str, config_files: list[str], **overrides: Any) -> None:
+    """Initialise, run and finalise a bundle's workflow.
+
+    Args:
+        name: of the bundle.
+        config_files: files in its ``configs`` folder, merged in order.
+        overrides: values by configuration id.
+
+    Raises:
+        ConfigurationError: an override would be executed: MONAI takes text after ``$``, ``@`` and ``%`` for code.
+        AnomalyClipMedError: whatever the run itself raises.
+    """
+    from monai.bundle import ConfigWorkflow
+
+    for key, value in overrides.items():
+        if isinstance(value, str) and value[:1] in ("$", "@", "%"):
+            raise ConfigurationError(f"{key}={value!r} must not begin with {value[0]!r}; write a path as ./{value}")
+    configs = bundle_dir(name) / "configs"
+    workflow = ConfigWorkflow(
+        config_file=[str(configs / file) for file in config_files],
+        meta_file=str(configs / "metadata.json"),
+        logging_file=str(configs / "logging.conf"),
+        workflow_type="infer",
+        **overrides,
+    )
+    try:
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+    except Exception as error:
+        # MONAI wraps whatever a component raises; the user needs the one sentence inside.
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, AnomalyClipMedError):
+                raise cause from None
+            cause = cause.__cause__
+        raise

@@ -1,0 +1,195 @@
+"""The command ``anomalyclip-med``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from anomalyclip_med import __version__
+from anomalyclip_med.errors import AnomalyClipMedError
+
+_SCORE = """\
+Score scans slice by slice and draw heat maps, with no training on your data.
+
+PATH is a file or a folder; folders are searched through. DICOM series (CT, MR,
+ultrasound cines, ...), NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF and BMP may lie
+mixed together. OUT receives
+  scores.csv, scores.json          per slice, series and study
+  SCAN/SCAN_map.nii.gz             the heat map in [0, 1] on the scan's own grid
+  SCAN/SCAN_map.png                of a 2-D image: the same as grey values
+  SCAN/SCAN_overlay_0012.png       pictures of the highest scored slices"""
+
+_SCORE_EXAMPLES = """\
+examples:
+  a folder with anything in it, with OpenAI's CLIP and the prompts trained on MVTec AD
+    anomalyclip-med weights fetch anomalyclip-mvtec
+    anomalyclip-med score scans/ -o out --clip ViT-L-14-336/openai --prompts anomalyclip-mvtec
+  a head CT through the brain window, on the CPU
+    anomalyclip-med score head_ct/ -o out --window brain --device cpu --clip ViT-L-14-336px.pt
+  an MR volume in coronal slices
+    anomalyclip-med score t1.nii.gz -o out --plane coronal
+
+exit status: 0 all scored, 1 something could not be scored (scores.json says what),
+2 nothing could be done (the message says why)"""
+
+_WEIGHTS_NOTE = """\
+Prompts are small; the CLIP they belong to is named by --clip and downloaded by
+open_clip on first use, or read from a file."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except AnomalyClipMedError as error:
+        print(f"anomalyclip-med: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="anomalyclip-med",
+        description="Zero-shot anomaly detection for medical imaging. Research use only; not a medical device.",
+    )
+    parser.add_argument("--version", action="version", version=f"anomalyclip-med {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_score(commands)
+    _add_weights(commands)
+    return parser
+
+
+def _add_score(commands: Any) -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    score = commands.add_parser(
+        "score",
+        help="score scans and draw heat maps",
+        description=_SCORE,
+        epilog=_SCORE_EXAMPLES,
+        formatter_class=raw,
+    )
+    score.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="file or folder")
+    score.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="folder for the results")
+    option = score.add_argument_group("model").add_argument
+    option(
+        "--clip",
+        metavar="NAME",
+        help="open_clip NAME/TAG or a weights file (default: untrained, for trying out)",
+    )
+    option("--prompts", metavar="NAME", help="name from 'weights list', or a file")
+    option("--device", metavar="DEVICE", help="cpu, cuda:0, ... (default: a GPU where there is one)")
+    option("--image-size", type=int, metavar="PIXELS", help="side of the model's input (default: 518)")
+    option(
+        "--feature-layers",
+        type=_integers,
+        metavar="N,N,...",
+        help="blocks that make the map (default: 6,12,18,24)",
+    )
+    option("--batch-size", type=int, metavar="SLICES", help="slices at a time (default: 4)")
+    option = score.add_argument_group("scans").add_argument
+    option(
+        "--window",
+        type=_window,
+        metavar="WINDOW",
+        help="auto, percentile, voi (the file's own), brain, subdural, stroke, bone, lung, mediastinum, abdomen, or "
+        "CENTRE,WIDTH (default: auto: CT abdomen, 8-bit pictures as stored, else percentiles 0.5 to 99.5)",
+    )
+    option(
+        "--plane",
+        choices=("auto", "axial", "coronal", "sagittal"),
+        help="slicing plane (default: auto: DICOM as acquired, volume files axial)",
+    )
+    option("--top-slices", type=int, metavar="N", help="overlay pictures per scan (default: 3)")
+    score.set_defaults(run=_score)
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from anomalyclip_med.bundle import run_bundle
+    from anomalyclip_med.errors import ScanError
+    from anomalyclip_med.inferers import IncompleteRunError
+
+    names = (
+        "clip",
+        "prompts",
+        "device",
+        "image_size",
+        "feature_layers",
+        "batch_size",
+        "window",
+        "plane",
+        "top_slices",
+    )
+    chosen = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    for path in arguments.paths:
+        if not path.exists():
+            raise ScanError(f"{path}: no such file or folder")
+    try:
+        run_bundle(
+            "anomalyclip_zero_shot",
+            ["inference.json"],
+            dataset_dir=arguments.paths,
+            output_dir=arguments.output,
+            **chosen,
+        )
+    except IncompleteRunError as error:
+        print(f"anomalyclip-med: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _add_weights(commands: Any) -> None:
+    weights = commands.add_parser(
+        "weights", help="list, fetch and verify prompt checkpoints", description=_WEIGHTS_NOTE
+    )
+    actions = weights.add_subparsers(required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="the known checkpoints and whether they are here")
+    listing.set_defaults(run=_weights_list)
+    fetch = actions.add_parser("fetch", help="download a checkpoint, resuming and checking it")
+    fetch.add_argument("name", help="from 'weights list'")
+    fetch.add_argument("--to", type=Path, metavar="FOLDER", help="where to (default: the cache)")
+    fetch.set_defaults(run=_weights_fetch)
+    verify = actions.add_parser("verify", help="check a file against the registry")
+    verify.add_argument("name", help="from 'weights list', or a file")
+    verify.set_defaults(run=_weights_verify)
+
+
+def _weights_list(arguments: argparse.Namespace) -> int:
+    from tabulate import tabulate
+
+    from anomalyclip_med.weights import list_weights, verify
+
+    rows = [(w.name, w.trained_on, verify(w.name).state, w.description) for w in list_weights()]
+    print(tabulate(rows, ("name", "trained on", "state", "what"), tablefmt="simple"))
+    return 0
+
+
+def _weights_fetch(arguments: argparse.Namespace) -> int:
+    from anomalyclip_med.weights import fetch
+
+    print(fetch(arguments.name, arguments.to))
+    return 0
+
+
+def _weights_verify(arguments: argparse.Namespace) -> int:
+    from anomalyclip_med.weights import FileState, verify
+
+    result = verify(arguments.name)
+    print(result.detail)
+    return 0 if result.state is FileState.OK else 1
+
+
+def _integers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _window(text: str) -> str | list[float]:
+    return [float(part) for part in text.split(",")] if "," in text else text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""Limits on what a header may make the readers allocate: a few bytes of header can ask for terabytes."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+from anomalyclip_med.errors import ScanError
+
+MAX_FRAME_BYTES = 1 << 30
+"""Largest decoded slice or frame: 1 GiB."""
+
+MAX_SCAN_BYTES = 4 << 30
+"""Largest decoded volume, page stack or multi-frame object: 4 GiB."""
+
+MAX_FRAMES = 1 << 17
+"""Most slices or frames in one file, however small they are."""
+
+MAX_INFLATED_BYTES = 512 << 20
+"""Largest inflated data set of a deflated DICOM file, which cannot be read in parts: 512 MiB."""
+
+_CHUNK_BYTES = 1 << 20
+
+
+def check_size(path: Path, frame_bytes: int, frames: int = 1) -> None:
+    """Refuse pixels that are larger than the limits, before anything is allocated for them.
+
+    Args:
+        path: the file, for the message.
+        frame_bytes: decoded bytes of one slice or frame.
+        frames: number of slices or frames that the file declares.
+
+    Raises:
+        ScanError: a frame is larger than `MAX_FRAME_BYTES`, all of them than `MAX_SCAN_BYTES`, or there
+            are more than `MAX_FRAMES`.
+    """
+    if frame_bytes > MAX_FRAME_BYTES:
+        raise ScanError(f"{path}: a frame of {frame_bytes / 2**30:.1f} GiB is over the limit of 1 GiB per frame")
+    if frames > MAX_FRAMES:
+        raise ScanError(f"{path}: {frames} frames are over the limit of {MAX_FRAMES}")
+    if frame_bytes * frames > MAX_SCAN_BYTES:
+        raise ScanError(
+            f"{path}: {frames} frames of {frame_bytes * frames / 2**30:.1f} GiB in all are over the limit of 4 GiB"
+        )
+
+
+def check_inflated_size(path: Path, offset: int) -> None:
+    """Refuse a raw deflate stream that inflates to more than `MAX_INFLATED_BYTES`, in constant memory.
+
+    Args:
+        path: the file.
+        offset: where the stream starts.
+
+    Raises:
+        ScanError: the inflated data would be over the limit.
+        zlib.error: the stream is damaged.
+    """
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    total = 0
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        pending = stream.read(_CHUNK_BYTES)
+        while pending and not inflate.eof:
+            total += len(inflate.decompress(pending, _CHUNK_BYTES))
+            if total > MAX_INFLATED_BYTES:
+                raise ScanError(f"{path}: the deflated data set inflates to more than 512 MiB")
+            pending = inflate.unconsumed_tail or stream.read(_CHUNK_BYTES)

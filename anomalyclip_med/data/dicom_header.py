@@ -1,0 +1,363 @@
+"""Reads the headers of one DICOM file into plain numbers and hashed identifiers, without the patient.
+
+References are to the DICOM standard, PS3.3 (information objects) and PS3.5 (encoding).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.multival import MultiValue
+from pydicom.pixels import get_decoder
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from anomalyclip_med.data.budget import check_inflated_size, check_size
+from anomalyclip_med.data.naming import hash_uid, split_suffix
+from anomalyclip_med.data.reading import reading
+from anomalyclip_med.errors import ScanError
+
+Vector = tuple[float, float, float]
+
+_PREAMBLE_BYTES = 132
+_BARE_SUFFIXES = {"", ".dcm", ".dicom", ".ima"}
+# How a data set without preamble starts: group 0002 or 0008, in either byte order.
+_BARE_STARTS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
+
+_DERIVED = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "Segmentation",
+    "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation",
+    "1.2.840.10008.5.1.4.1.1.30": "Parametric Map",
+    "1.2.840.10008.5.1.4.1.1.481.2": "RT Dose",
+    "1.2.840.10008.5.1.4.1.1.77.1.6": "Whole Slide Microscopy, in tiles",
+}
+
+_KEYWORDS = [
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "InstanceNumber",
+    "TemporalPositionIdentifier", "AcquisitionNumber", "SamplesPerPixel", "PhotometricInterpretation", "Rows",
+    "Columns", "NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "ImagePositionPatient", "ImageOrientationPatient",
+    "PixelSpacing", "ImagerPixelSpacing", "SpacingBetweenSlices", "SliceThickness",
+    "SequenceOfUltrasoundRegions", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter",
+    "WindowWidth", "VOILUTFunction", "VOILUTSequence", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FrameHeader:
+    """Geometry and value transformation of one frame.
+
+    Attributes:
+        number: the frame's number in its file, from 0.
+        position: ImagePositionPatient, LPS mm, of the centre of the first pixel (PS3.3 C.7.6.2.1.1).
+        orientation: the unit vectors along a row and along a column.
+        spacing: mm from row to row and from column to column.
+        step: mm from slice to slice that the header claims, for want of positions.
+        slope: from stored to rescaled values.
+        intercept: from stored to rescaled values.
+        window: (centre, width) in rescaled values.
+        window_function: VOILUTFunction, "LINEAR" where absent (PS3.3 C.11.2.1.3).
+    """
+
+    number: int
+    position: Vector | None
+    orientation: tuple[Vector, Vector] | None
+    spacing: tuple[float, float] | None
+    step: float | None
+    slope: float
+    intercept: float
+    window: tuple[float, float] | None
+    window_function: str
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One DICOM file that holds an image.
+
+    Attributes:
+        path: the file.
+        transfer_syntax: of the pixels; the guessed one where the file does not say.
+        in_parts: pydicom can read a frame without the rest of the file.
+        uid: hashed SOPInstanceUID, None where missing.
+        study: hashed StudyInstanceUID.
+        series: hashed SeriesInstanceUID.
+        modality: DICOM Modality, "" where missing.
+        rows: pixel rows.
+        columns: pixel columns.
+        color: three samples per pixel, or a palette.
+        palette: PALETTE COLOR.
+        inverted: MONOCHROME1: low stored values are bright (PS3.3 C.7.6.3.1.2).
+        bits_allocated: bits per sample in the file.
+        bits_stored: bits of these that are the value.
+        signed: stored values are two's complement.
+        padding: lowest and highest stored value that is no image content (PS3.3 C.7.5.1.1.2).
+        modality_lut: stored values go through a table (PS3.3 C.11.1).
+        voi_lut: the file has a VOI table instead of, or beside, a window (PS3.3 C.11.2).
+        time: what orders the instances at one position, by falling precedence.
+        number: InstanceNumber.
+        frames: one entry per frame, in file order.
+    """
+
+    path: Path
+    transfer_syntax: UID
+    in_parts: bool
+    uid: str | None
+    study: str
+    series: str
+    modality: str
+    rows: int
+    columns: int
+    color: bool
+    palette: bool
+    inverted: bool
+    bits_allocated: int
+    bits_stored: int
+    signed: bool
+    padding: tuple[int, int] | None
+    modality_lut: bool
+    voi_lut: bool
+    time: tuple[int, int]
+    number: int | None
+    frames: tuple[FrameHeader, ...]
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell DICOM by its content: the "DICM" prefix, or a bare data set with a fitting name (PS3.10 7.1).
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(_PREAMBLE_BYTES)
+    if start[128:] == b"DICM":
+        return True
+    return split_suffix(path)[1] in _BARE_SUFFIXES and start[:2] in _BARE_STARTS
+
+
+def read_instance(path: Path) -> Instance:
+    """Read the headers of one DICOM file, up to its pixels.
+
+    Raises:
+        ScanError: damaged, without pixels, a derived object, over the limits, or in an encoding that cannot
+            be decoded. The message names the kind of object.
+    """
+    with reading(path, "the DICOM headers cannot be read"):
+        dataset, has_pixels = _read_headers(path)
+        return _instance(path, dataset, has_pixels)
+
+
+def _read_headers(path: Path) -> tuple[Dataset, bool]:
+    with path.open("rb") as stream:
+        bare = stream.read(_PREAMBLE_BYTES)[128:] != b"DICM"
+    deflated = False
+    if not bare:
+        meta = read_file_meta_info(path)
+        deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+        if deflated:
+            # Preamble and prefix, then the group length element (12 bytes) and the group it measures.
+            check_inflated_size(path, _PREAMBLE_BYTES + 12 + int(meta.FileMetaInformationGroupLength))
+    with path.open("rb") as stream:
+        dataset = dcmread(stream, stop_before_pixels=True, specific_tags=_KEYWORDS, force=bare)
+        # Reading stopped at the pixel data element, or at the end. Of an inflated copy this says nothing.
+        has_pixels = deflated or len(stream.read(4)) == 4
+    return dataset, has_pixels
+
+
+def _instance(path: Path, dataset: Dataset, has_pixels: bool) -> Instance:
+    meta = dataset.file_meta
+    sop_class = UID(_text(dataset, "SOPClassUID") or str(meta.get("MediaStorageSOPClassUID", "")))
+    kind = sop_class.name or "unknown kind of object"
+    if sop_class in _DERIVED:
+        raise ScanError(f"{path}: {kind} is a derived object or not a scan ({_DERIVED[sop_class]})")
+    rows, columns = _integer(dataset, "Rows"), _integer(dataset, "Columns")
+    if not rows or not columns or not has_pixels:
+        raise ScanError(f"{path}: no image pixels ({kind})")
+
+    transfer_syntax = _transfer_syntax(dataset)
+    try:
+        get_decoder(transfer_syntax)
+    except NotImplementedError:
+        raise ScanError(f"{path}: pixels encoded as {transfer_syntax.name} cannot be decoded") from None
+
+    samples = _integer(dataset, "SamplesPerPixel") or 1
+    photometric = _text(dataset, "PhotometricInterpretation")
+    allocated = _integer(dataset, "BitsAllocated") or 0
+    stored = _integer(dataset, "BitsStored") or allocated
+    frame_count = _integer(dataset, "NumberOfFrames") or 1
+    if samples not in (1, 3) or not 0 < stored <= allocated <= 64 or frame_count < 1:
+        raise ScanError(f"{path}: {samples} samples of {stored} in {allocated} bits per pixel are not supported")
+    if (_integer(dataset, "HighBit") or stored - 1) != stored - 1:
+        raise ScanError(f"{path}: pixel values that do not start at the lowest bit are not supported")
+    check_size(path, rows * columns * samples * math.ceil(allocated / 8), frame_count)
+
+    modality = _text(dataset, "Modality")
+    uid = _text(dataset, "SOPInstanceUID")
+    series = _text(dataset, "SeriesInstanceUID") or uid or path.name
+    signed = _integer(dataset, "PixelRepresentation") == 1
+    return Instance(
+        path=path,
+        transfer_syntax=transfer_syntax,
+        in_parts=meta.get("TransferSyntaxUID") not in (None, DeflatedExplicitVRLittleEndian),
+        uid=hash_uid(uid) if uid else None,
+        study=hash_uid(_text(dataset, "StudyInstanceUID") or series),
+        series=hash_uid(series),
+        modality=modality if re.fullmatch(r"[A-Z0-9_]{1,16}", modality) else "",
+        rows=rows,
+        columns=columns,
+        color=samples == 3 or photometric == "PALETTE COLOR",
+        palette=photometric == "PALETTE COLOR",
+        inverted=photometric == "MONOCHROME1",
+        bits_allocated=allocated,
+        bits_stored=stored,
+        signed=signed,
+        padding=_padding(dataset, allocated, signed),
+        modality_lut=bool(dataset.get("ModalityLUTSequence")),
+        voi_lut=bool(dataset.get("VOILUTSequence")),
+        time=(
+            _integer(dataset, "TemporalPositionIdentifier") or 0,
+            _integer(dataset, "AcquisitionNumber") or 0,
+        ),
+        number=_integer(dataset, "InstanceNumber"),
+        frames=_frames(dataset, frame_count),
+    )
+
+
+def _transfer_syntax(dataset: Dataset) -> UID:
+    if declared := dataset.file_meta.get("TransferSyntaxUID"):
+        return UID(declared)
+    implicit, little_endian = dataset.original_encoding
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
+
+
+def _padding(dataset: Dataset, bits_allocated: int, signed: bool) -> tuple[int, int] | None:
+    value = _integer(dataset, "PixelPaddingValue")
+    if value is None:
+        return None
+    limit = _integer(dataset, "PixelPaddingRangeLimit")
+    # Some writers give a negative value with an unsigned type: -2000 as 63536.
+    low, high = sorted(_wrapped(v, bits_allocated, signed) for v in (value, value if limit is None else limit))
+    return low, high
+
+
+def _wrapped(value: int, bits: int, signed: bool) -> int:
+    value %= 1 << bits
+    return value - (1 << bits) if signed and value >= 1 << (bits - 1) else value
+
+
+def _frames(dataset: Dataset, count: int) -> tuple[FrameHeader, ...]:
+    """Read each frame's own functional groups, then the shared ones, then the top level (PS3.3 C.7.6.16)."""
+    shared = _items(dataset, "SharedFunctionalGroupsSequence")[:1]
+    per_frame = _items(dataset, "PerFrameFunctionalGroupsSequence")
+    calibration = _ultrasound_spacing(dataset)
+    frames = []
+    for number in range(count):
+        groups = [*per_frame[number : number + 1], *shared]
+        measures = _macro(dataset, groups, "PixelMeasuresSequence")
+        values = _macro(dataset, groups, "PixelValueTransformationSequence")
+        voi = _macro(dataset, groups, "FrameVOILUTSequence")
+        slope, intercept = _floats(values, "RescaleSlope", 1), _floats(values, "RescaleIntercept", 1)
+        frames.append(
+            FrameHeader(
+                number=number,
+                position=_vector(_macro(dataset, groups, "PlanePositionSequence"), "ImagePositionPatient"),
+                orientation=_orientation(_macro(dataset, groups, "PlaneOrientationSequence")),
+                spacing=_spacing(measures, "PixelSpacing") or _spacing(dataset, "ImagerPixelSpacing") or calibration,
+                step=_length(measures, "SpacingBetweenSlices") or _length(measures, "SliceThickness"),
+                slope=slope[0] if slope and slope[0] else 1.0,
+                intercept=intercept[0] if intercept else 0.0,
+                window=_window(voi),
+                window_function=_text(voi, "VOILUTFunction") or "LINEAR",
+            )
+        )
+    return tuple(frames)
+
+
+def _macro(dataset: Dataset, groups: list[Dataset], keyword: str) -> Dataset:
+    for group in groups:
+        if items := _items(group, keyword):
+            return items[0]
+    return dataset
+
+
+def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    return list(dataset.get(keyword) or [])
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    return str(dataset.get(keyword) or "").strip()
+
+
+def _integer(dataset: Dataset, keyword: str) -> int | None:
+    values = _floats(dataset, keyword, 1)
+    return int(values[0]) if values else None
+
+
+def _floats(dataset: Dataset, keyword: str, count: int) -> list[float] | None:
+    """Return the first `count` values, None where they are missing, malformed or not finite."""
+    try:
+        value = dataset.get(keyword)
+        values = [float(v) for v in (value if isinstance(value, MultiValue) else [value])][:count]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return values if len(values) == count and all(math.isfinite(v) for v in values) else None
+
+
+def _vector(dataset: Dataset, keyword: str) -> Vector | None:
+    values = _floats(dataset, keyword, 3)
+    return (values[0], values[1], values[2]) if values else None
+
+
+def _length(dataset: Dataset, keyword: str) -> float | None:
+    values = _floats(dataset, keyword, 1)
+    # Nuclear medicine writes negative SpacingBetweenSlices for the direction of the stack.
+    return abs(values[0]) if values and values[0] else None
+
+
+def _spacing(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
+    values = _floats(dataset, keyword, 2)
+    return (values[0], values[1]) if values and min(values) > 0 else None
+
+
+def _orientation(dataset: Dataset) -> tuple[Vector, Vector] | None:
+    values = _floats(dataset, "ImageOrientationPatient", 6)
+    if not values:
+        return None
+    along_row, along_column = np.array(values[:3]), np.array(values[3:])
+    lengths = np.linalg.norm(along_row), np.linalg.norm(along_column)
+    if min(lengths) < 0.9 or max(lengths) > 1.1 or abs(along_row @ along_column) > 0.01:
+        return None  # not the two unit vectors that PS3.3 C.7.6.2.1.1 asks for
+    row, column = (along_row / lengths[0]).tolist(), (along_column / lengths[1]).tolist()
+    return (row[0], row[1], row[2]), (column[0], column[1], column[2])
+
+
+def _window(dataset: Dataset) -> tuple[float, float] | None:
+    centre, width = _floats(dataset, "WindowCenter", 1), _floats(dataset, "WindowWidth", 1)
+    return (centre[0], width[0]) if centre and width and width[0] > 0 else None
+
+
+def _ultrasound_spacing(dataset: Dataset) -> tuple[float, float] | None:
+    """Return the spacing of the largest region that is calibrated in centimetres (PS3.3 C.8.5.5)."""
+    best, best_area = None, -1.0
+    for region in _items(dataset, "SequenceOfUltrasoundRegions"):
+        units = {_integer(region, f"PhysicalUnits{axis}Direction") for axis in "XY"}
+        deltas = [_length(region, f"PhysicalDelta{axis}") for axis in "YX"]
+        corners = [_integer(region, f"RegionLocation{corner}") or 0 for corner in ("MinX0", "MaxX1", "MinY0", "MaxY1")]
+        area = float((corners[1] - corners[0]) * (corners[3] - corners[2]))
+        if units == {3} and deltas[0] and deltas[1] and area > best_area:
+            best, best_area = (deltas[0] * 10, deltas[1] * 10), area
+    return best

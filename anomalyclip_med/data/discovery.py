@@ -1,0 +1,167 @@
+"""Finds the scans in files and folders: a file is told by content or name, and none is lost silently."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from anomalyclip_med.data.dicom import DicomScan, group_instances
+from anomalyclip_med.data.dicom_header import Instance, is_dicom, read_instance
+from anomalyclip_med.data.image import ImageScan
+from anomalyclip_med.data.itk import ItkScan
+from anomalyclip_med.data.naming import file_name, split_suffix, unique_names
+from anomalyclip_med.data.nifti import NiftiScan
+from anomalyclip_med.data.reading import reading
+from anomalyclip_med.data.scan import Scan
+from anomalyclip_med.data.slicing import Plane
+from anomalyclip_med.data.tiff import TiffScan
+from anomalyclip_med.errors import ScanError
+
+_READERS: dict[str, Callable[[Path, Plane], Scan]] = {
+    ".nii": NiftiScan,
+    ".nii.gz": NiftiScan,
+    ".nrrd": lambda path, plane: ItkScan(path, "nrrd", plane),
+    ".nhdr": lambda path, plane: ItkScan(path, "nrrd", plane),
+    ".mha": lambda path, plane: ItkScan(path, "metaimage", plane),
+    ".mhd": lambda path, plane: ItkScan(path, "metaimage", plane),
+    ".png": lambda path, plane: ImageScan(path),
+    ".jpg": lambda path, plane: ImageScan(path),
+    ".jpeg": lambda path, plane: ImageScan(path),
+    ".jpe": lambda path, plane: ImageScan(path),
+    ".jfif": lambda path, plane: ImageScan(path),
+    ".bmp": lambda path, plane: ImageScan(path),
+    ".tif": lambda path, plane: TiffScan(path),
+    ".tiff": lambda path, plane: TiffScan(path),
+}
+
+
+@dataclass(frozen=True)
+class SkippedFile:
+    """A file or folder that is not part of any scan.
+
+    Attributes:
+        path: where it is.
+        reason: why, in words, without patient identity.
+    """
+
+    path: Path
+    reason: str
+
+
+def find_scans(paths: Sequence[Path], plane: Plane = Plane.AUTO) -> tuple[list[Scan], list[SkippedFile]]:
+    """Find all scans in files and folders. Headers are read, pixels are not.
+
+    Folders are walked to the bottom in sorted order. Hidden files and folders, and links that lead elsewhere,
+    are not followed. DICOM series are put together across all the paths.
+
+    Args:
+        paths: files and folders.
+        plane: the slices to cut; pictures, and DICOM frames that make no volume, keep theirs.
+
+    Returns:
+        The scans in the order of their first files, and every file that is in none of them, with the reason.
+
+    Raises:
+        ScanError: a path does not exist.
+    """
+    for path in paths:
+        if not path.exists():
+            raise ScanError(f"{path}: no such file or folder")
+    skipped: list[SkippedFile] = []
+    files: dict[Path, Path] = {}  # file: what its name is relative to
+    known: set[Path] = set()
+    for path in paths:
+        for file in _walk(path, skipped):
+            if file.resolve() not in known:
+                known.add(file.resolve())
+                files[file] = path if path.is_dir() else path.parent
+
+    found: dict[Path, Scan] = {}
+    instances: list[Instance] = []
+    failures: dict[Path, str] = {}
+    for file in files:
+        try:
+            result = _read(file, plane)
+        except ScanError as error:
+            failures[file] = str(error)
+            continue
+        if isinstance(result, Scan):
+            found[file] = result
+        else:
+            instances.append(result)
+
+    # A detached data file is no failure: it is part of its header's volume.
+    for scan in found.values():
+        if isinstance(scan, ItkScan) and scan.data_file is not None:
+            failures.pop(scan.data_file, None)
+
+    dicom_scans, dropped = group_instances(instances, plane)
+    failures |= dropped
+    skipped += [SkippedFile(file, reason) for file, reason in failures.items()]
+    order = {file: i for i, file in enumerate(files)}
+    scans = [
+        *((order[file], scan) for file, scan in found.items()),
+        *((min(order[file] for file in scan.files), scan) for scan in dicom_scans),
+    ]
+    result_scans = [scan for _, scan in sorted(scans, key=lambda item: item[0])]
+    _name(result_scans, files)
+    return result_scans, sorted(skipped, key=lambda s: (order.get(s.path, -1), s.path))
+
+
+def _walk(path: Path, skipped: list[SkippedFile]) -> Iterator[Path]:
+    """Yield the regular files at or below a path, sorted, and note what is left out."""
+    if not path.is_dir():
+        if path.is_file():
+            yield path
+        else:
+            skipped.append(SkippedFile(path, "not a regular file"))
+        return
+    root = path.resolve()
+    pending = [path]
+    while pending:
+        entry = pending.pop()
+        if entry is not path:
+            if entry.name.startswith("."):
+                skipped.append(SkippedFile(entry, "hidden"))
+                continue
+            if entry.is_symlink() and (entry.is_dir() or not entry.resolve().is_relative_to(root)):
+                skipped.append(SkippedFile(entry, "a link to a folder or out of the folder"))
+                continue
+        if entry.is_dir():
+            try:
+                pending += sorted(entry.iterdir(), reverse=True)
+            except OSError as error:
+                skipped.append(SkippedFile(entry, f"the folder cannot be read ({type(error).__name__})"))
+        elif entry.is_file():
+            yield entry
+        else:
+            skipped.append(SkippedFile(entry, "not a regular file"))
+
+
+def _read(file: Path, plane: Plane) -> Scan | Instance:
+    with reading(file, "the file cannot be read"):
+        if file.stat().st_size == 0:
+            raise ScanError(f"{file}: the file is empty")
+        dicom = is_dicom(file)
+    if dicom:
+        return read_instance(file)
+    suffix = split_suffix(file)[1]
+    if suffix not in _READERS:
+        raise ScanError(f"{file}: not an image")
+    return _READERS[suffix](file, plane)
+
+
+def _name(scans: list[Scan], roots: dict[Path, Path]) -> None:
+    stems, suffixes = [], []
+    for scan in scans:
+        if isinstance(scan, DicomScan):
+            stems.append(scan.stem)
+            suffixes.append("")
+        else:
+            stems.append(file_name(scan.source.relative_to(roots[scan.source])))
+            suffixes.append(split_suffix(scan.source)[1])
+    for scan, name in zip(scans, unique_names(stems, suffixes), strict=True):
+        scan.name = name
+        if not isinstance(scan, DicomScan):
+            scan.study = scan.series = name

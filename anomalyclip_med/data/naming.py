@@ -1,0 +1,64 @@
+"""Identifiers and names that tell scans apart and give no patient away."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from pathlib import PurePath
+
+_MAX_NAME_LENGTH = 160
+_COMPOUND_SUFFIXES = (".nii.gz",)
+
+
+def hash_uid(uid: str) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of a DICOM UID."""
+    return hashlib.sha256(uid.encode()).hexdigest()[:16]
+
+
+def split_suffix(path: PurePath) -> tuple[str, str]:
+    """Split a file name into stem and lower-case suffix; ".nii.gz" counts as one suffix."""
+    for suffix in _COMPOUND_SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)], suffix
+    return path.stem, path.suffix.lower()
+
+
+def safe_name(text: str) -> str:
+    """Return `text` as a file name of [A-Za-z0-9._-] that is not hidden; long names end in a hash."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".-") or "scan"
+    if len(name) > _MAX_NAME_LENGTH:
+        name = f"{name[:_MAX_NAME_LENGTH]}_{hash_uid(text)}"
+    return name
+
+
+def file_name(relative: PurePath) -> str:
+    """Return the output name of a file: its path below the searched folder, "/" as "_", no suffix."""
+    return safe_name("_".join((*relative.parent.parts, split_suffix(relative)[0])))
+
+
+def unique_names(names: list[str], suffixes: list[str]) -> list[str]:
+    """Make names unique, also on file systems that ignore case.
+
+    Names that collide get their suffix appended ("Y92_jpg" and "Y92_png"), those that still collide a number.
+
+    Args:
+        names: file-system safe names.
+        suffixes: each one's file suffix (".png"), "" where there is none.
+
+    Returns:
+        As many names, in the same order.
+    """
+    counts = Counter(name.casefold() for name in names)
+    taken: set[str] = set()
+    result = []
+    for name, suffix in zip(names, suffixes, strict=True):
+        collides = counts[name.casefold()] > 1 and suffix
+        base = f"{name}_{suffix.lstrip('.')}" if collides else name
+        candidate, number = base, 1
+        while candidate.casefold() in taken:
+            number += 1
+            candidate = f"{base}_{number}"
+        taken.add(candidate.casefold())
+        result.append(candidate)
+    return result

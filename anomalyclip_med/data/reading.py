@@ -1,0 +1,33 @@
+"""The one place where foreign exceptions become `ScanError`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from anomalyclip_med.errors import ScanError
+
+
+@contextmanager
+def reading(path: Path, problem: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into a `ScanError` that names the file.
+
+    A decoder's own text and warnings may quote header values, so of them only the exception's type is kept.
+
+    Args:
+        path: the file that is being read.
+        problem: what an exception means here, in words.
+
+    Raises:
+        ScanError: the block raised; a `ScanError` from inside passes unchanged.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except ScanError:
+            raise
+        except Exception as error:
+            raise ScanError(f"{path}: {problem} ({type(error).__name__})") from None

@@ -1,0 +1,26 @@
+"""The project's own errors: every failure that a user can mend is one of these.
+
+A message names the file, says what is wrong and what to do, and never holds a patient's name or ID.
+"""
+
+from __future__ import annotations
+
+
+class AnomalyClipMedError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class WeightsError(AnomalyClipMedError):
+    """Backbone weights or prompts are missing, damaged, unsafe or do not fit."""
+
+
+class ScanError(AnomalyClipMedError):
+    """A scan, or a part of it, cannot be read."""
+
+
+class ConfigurationError(AnomalyClipMedError):
+    """An option or configuration value is unknown or makes no sense."""
+
+
+class MetricError(AnomalyClipMedError):
+    """A metric is undefined for the data it was given."""

@@ -1,0 +1,177 @@
+"""AnomalyCLIP: a frozen CLIP with two learned prompts scores an image and every pixel of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anomalyclip_med.backbones import ClipBackbone
+from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.networks.dpam import DPAMAttention, DPAMVisionTransformer
+from anomalyclip_med.networks.maps import abnormal_probability, smoothing_matrix, upsampling_matrix
+from anomalyclip_med.networks.prompts import PromptConfig, PromptLearner
+
+
+class DetectorOutput(NamedTuple):
+    """What every detector returns.
+
+    Attributes:
+        score: (B,) image scores in [0, 1]; higher is more anomalous.
+        anomaly_map: (B, 1, S, S) pixel scores in [0, 1].
+    """
+
+    score: Tensor
+    anomaly_map: Tensor
+
+
+class AnomalyCLIP(nn.Module):
+    """Zero-shot anomaly detector (Zhou et al., ICLR 2024, arXiv 2310.18961).
+
+    Only the prompts train. Text features are computed once in eval mode and again only when the prompts change.
+
+    Args:
+        backbone: the frozen CLIP.
+        image_size: side S of the square input in pixels.
+        feature_layers: vision blocks, counting from 1, whose patch features make the map; their maps are averaged.
+        dpam_layers: number of last vision blocks with the DPAM path, or a (first, last) pair of block numbers.
+        dpam: which projection attends to itself in the DPAM path.
+        sigma: of the map's Gaussian, in pixels of the model's input; 0 for none.
+        prompt_config: shape and words of the prompts.
+        seed: of the prompts' random start.
+    """
+
+    def __init__(
+        self,
+        backbone: ClipBackbone,
+        image_size: int = 518,
+        feature_layers: Sequence[int] = (6, 12, 18, 24),
+        dpam_layers: int | tuple[int, int] = 19,
+        dpam: DPAMAttention | str = DPAMAttention.VV,
+        sigma: float = 4.0,
+        prompt_config: PromptConfig | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if sigma < 0:
+            raise ConfigurationError(f"sigma={sigma} must not be negative")
+        self.sigma = sigma
+        self.backbone_name = backbone.name
+        self.backbone_sha256 = backbone.sha256
+        self.backbone_trained = backbone.trained
+        self.image_mean = backbone.image_mean
+        self.image_std = backbone.image_std
+        self.prompts_name: str | None = None
+        self.prompts_sha256: str | None = None
+        self.warnings = list(backbone.warnings)
+        self.vision = DPAMVisionTransformer(backbone.model.visual, image_size, feature_layers, dpam_layers, dpam)
+        self.prompt_learner = PromptLearner(backbone.model, prompt_config, seed)
+        upsample = upsampling_matrix(self.vision.grid, image_size)
+        self.register_buffer("upsample", upsample, persistent=False)
+        self.register_buffer("upsample_smooth", smoothing_matrix(image_size, sigma) @ upsample, persistent=False)
+        self.register_buffer("_text_features", None, persistent=False)
+        self._text_features_of: tuple[tuple[int, int], ...] = ()
+        super().train(False)
+
+    @property
+    def image_size(self) -> int:
+        """Side S of the square input in pixels."""
+        return self.vision.image_size
+
+    @property
+    def trained(self) -> bool:
+        """Whether both the backbone and the prompts have been trained."""
+        return self.backbone_trained and self.prompts_name is not None
+
+    @property
+    def text_features(self) -> Tensor:
+        """(2, E): the normal and the abnormal text feature, L2-normalised.
+
+        Differentiable in training mode; cached and without gradient in eval mode.
+        """
+        if self.training:
+            return self.prompt_learner()
+        if self._text_features is not None and (torch.jit.is_tracing() or torch.compiler.is_compiling()):
+            return self._text_features  # a constant of the exported graph; eval() has brought it up to date
+        # The version counter of a tensor rises with each change in place: an optimiser's step, a loaded checkpoint.
+        state = tuple((id(p), p._version) for p in self.prompt_learner.learned().values())
+        if self._text_features is None or state != self._text_features_of:
+            with torch.no_grad():
+                self._text_features, self._text_features_of = self.prompt_learner(), state
+        return self._text_features
+
+    def train(self, mode: bool = True) -> AnomalyCLIP:
+        """Switch to training or eval mode; eval mode computes the text features if the prompts have changed."""
+        super().train(mode)
+        if not mode:
+            _ = self.text_features
+        return self
+
+    def encode_image(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Encode normalised images.
+
+        Args:
+            images: (B, 3, S, S) float, normalised with ``image_mean`` and ``image_std``.
+
+        Returns:
+            Image features (B, E), L2-normalised, and for each feature layer the patch features (B, 1 + P, E),
+            class token first, not normalised.
+        """
+        class_feature, patch_features = self.vision(images)
+        return F.normalize(class_feature, dim=-1), patch_features
+
+    def patch_probabilities(self, patch_features: Sequence[Tensor], text_features: Tensor) -> Tensor:
+        """Abnormal probability of every patch.
+
+        Args:
+            patch_features: one (B, 1 + P, E) per layer.
+            text_features: (2, E).
+
+        Returns:
+            (layers, B, G, G) in [0, 1], G * G = P.
+        """
+        grid = self.vision.grid
+        return torch.stack(
+            [abnormal_probability(p[:, 1:], text_features).unflatten(-1, (grid, grid)) for p in patch_features]
+        )
+
+    def layer_maps(self, images: Tensor) -> Tensor:
+        """Unsmoothed abnormal maps of each feature layer, (layers, B, S, S) in [0, 1].
+
+        The normal map is one minus this: both come from one softmax, and upsampling is linear.
+        """
+        _, patch_features = self.encode_image(images)
+        patches = self.patch_probabilities(patch_features, self.text_features)
+        return self.upsample @ patches @ self.upsample.T
+
+    def describe(self) -> dict[str, Any]:
+        """Weights and settings as plain values, for a result's provenance."""
+        vision = self.vision
+        return {
+            "method": "AnomalyCLIP",
+            "clip": self.backbone_name,
+            "clip_sha256": self.backbone_sha256,
+            "clip_trained": self.backbone_trained,
+            "prompts": self.prompts_name,
+            "prompts_sha256": self.prompts_sha256,
+            "prompt_config": self.prompt_learner.config.to_dict(),
+            "image_size": vision.image_size,
+            "feature_layers": list(vision.feature_layers),
+            "dpam": str(vision.dpam),
+            "dpam_blocks": list(vision.dpam_blocks),
+            "sigma": self.sigma,
+        }
+
+    def forward(self, images: Tensor) -> DetectorOutput:
+        """Score normalised images (B, 3, S, S)."""
+        text_features = self.text_features
+        image_features, patch_features = self.encode_image(images)
+        score = abnormal_probability(image_features, text_features)
+        # The mean over layers, bilinear upsampling and the Gaussian are all linear: fold them into one
+        # matrix per axis and never hold a full-size map per layer.
+        patches = self.patch_probabilities(patch_features, text_features).mean(dim=0)
+        anomaly_map = self.upsample_smooth @ patches @ self.upsample_smooth.T
+        return DetectorOutput(score, anomaly_map.clamp(0, 1)[:, None])

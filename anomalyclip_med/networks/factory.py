@@ -1,0 +1,66 @@
+"""One call from weights to a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from anomalyclip_med.backbones import load_clip
+from anomalyclip_med.networks.anomalyclip import AnomalyCLIP
+from anomalyclip_med.networks.checkpoint import load_prompts, read_prompts
+from anomalyclip_med.networks.dpam import DPAMAttention
+from anomalyclip_med.networks.prompts import PromptConfig
+from anomalyclip_med.weights import resolve_prompts
+
+
+def create_model(
+    clip: str | Path = "untrained",
+    prompts: str | Path | None = None,
+    image_size: int = 518,
+    feature_layers: Sequence[int] = (6, 12, 18, 24),
+    dpam_layers: int | tuple[int, int] = 19,
+    dpam: DPAMAttention | str = DPAMAttention.VV,
+    sigma: float = 4.0,
+    prompt_config: PromptConfig | None = None,
+    seed: int = 0,
+) -> AnomalyCLIP:
+    """Build an AnomalyCLIP detector in eval mode.
+
+    Args:
+        clip: see :func:`anomalyclip_med.backbones.load_clip`: ``"ViT-L-14-336/openai"``, a file, or ``"untrained"``.
+        prompts: a registered checkpoint's name (``anomalyclip-med weights list``), a file, or None for prompts
+            that have not been trained.
+        image_size: side S of the square input in pixels, a multiple of the patch size.
+        feature_layers: vision blocks, counting from 1, whose patch features make the map.
+        dpam_layers: number of last vision blocks with the DPAM path, or a (first, last) pair of block numbers.
+        dpam: ``vv``, ``qq``, ``kk`` or ``off``.
+        sigma: of the map's Gaussian in pixels of the model's input.
+        prompt_config: shape and words of new prompts; of a file, only the words, and only where it does not
+            record them.
+        seed: of new prompts' random start.
+
+    Raises:
+        WeightsError: weights or prompts are missing, damaged, unsafe or do not fit.
+        ConfigurationError: an option does not fit the network.
+
+    Example:
+        >>> detector = create_model("untrained", image_size=70)
+        >>> out = detector(torch.zeros(2, 3, 70, 70))
+        >>> out.score.shape, out.anomaly_map.shape
+        (torch.Size([2]), torch.Size([2, 1, 70, 70]))
+    """
+    checkpoint = None if prompts is None else read_prompts(resolve_prompts(prompts), prompt_config)
+    detector = AnomalyCLIP(
+        load_clip(clip),
+        image_size=image_size,
+        feature_layers=feature_layers,
+        dpam_layers=dpam_layers,
+        dpam=dpam,
+        sigma=sigma,
+        prompt_config=checkpoint.config if checkpoint else prompt_config,
+        seed=seed,
+    )
+    if checkpoint:
+        load_prompts(detector, checkpoint)
+    detector.eval()
+    return detector

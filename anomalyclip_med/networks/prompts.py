@@ -1,0 +1,117 @@
+"""The two learned prompts, read by CLIP's frozen text tower (AnomalyCLIP, arXiv 2310.18961, section 3.2)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.tokenizer import SimpleTokenizer
+from torch import Tensor, nn
+
+from anomalyclip_med.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """Shape and words of the prompts; the defaults are the paper's.
+
+    Attributes:
+        context_length: learned vectors between the start token and the words.
+        deep_depth: text blocks, counting from 1, up to which learned tokens enter; 1 for none.
+        deep_length: learned tokens that overwrite positions 1 to ``deep_length`` before blocks 2 to ``deep_depth``.
+        class_name: what the words name. "object" makes the prompts object-agnostic; "brain" object-aware.
+        normal: words of the normal prompt, with ``{}`` for the class name.
+        abnormal: words of the abnormal prompt, likewise.
+    """
+
+    context_length: int = 12
+    deep_depth: int = 9
+    deep_length: int = 4
+    class_name: str = "object"
+    normal: str = "{}"
+    abnormal: str = "damaged {}"
+
+    def __post_init__(self) -> None:
+        if self.context_length < 1 or self.deep_depth < 1 or self.deep_length < 1:
+            raise ConfigurationError("context_length, deep_depth and deep_length must be at least 1")
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """The words after the learned vectors: normal, abnormal."""
+        return f"{self.normal.format(self.class_name)}.", f"{self.abnormal.format(self.class_name)}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint's metadata."""
+        return asdict(self)
+
+
+class PromptLearner(nn.Module):
+    """Learned prompt vectors and the frozen text tower that turns them into two text features.
+
+    The trained tensors carry the names of the authors' checkpoints: ``ctx_pos`` and ``ctx_neg`` of shape
+    (1, 1, context_length, D) for the normal and the abnormal prompt, and ``compound_prompts_text.{i}`` of shape
+    (deep_length, D) for block i + 2.
+
+    Args:
+        clip: the CLIP whose text tower reads the prompts; it is kept by reference.
+        config: shape and words.
+        seed: of the random start of the vectors (normal, standard deviation 0.02).
+    """
+
+    def __init__(self, clip: open_clip.CLIP, config: PromptConfig | None = None, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config = config or PromptConfig()
+        self.clip = clip
+        width = clip.token_embedding.weight.shape[1]
+        depth = len(clip.transformer.resblocks)
+        if config.deep_depth > depth:
+            raise ConfigurationError(f"deep_depth={config.deep_depth}, but the text tower has {depth} blocks")
+
+        generator = torch.Generator().manual_seed(seed)
+
+        def learned(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.randn(*shape, generator=generator) * 0.02)
+
+        self.ctx_pos = learned(1, 1, config.context_length, width)
+        self.ctx_neg = learned(1, 1, config.context_length, width)
+        self.compound_prompts_text = nn.ParameterList(
+            learned(config.deep_length, width) for _ in range(config.deep_depth - 1)
+        )
+
+        # "X" holds the place of each learned vector while the words are tokenized.
+        places = " ".join(["X"] * config.context_length)
+        tokens = SimpleTokenizer(context_length=clip.context_length)([f"{places} {w}" for w in config.words])
+        end = tokens.argmax(dim=-1)  # the end token has the highest number
+        if int(end.max()) == clip.context_length - 1 or config.deep_length > int(end.min()):
+            raise ConfigurationError(
+                f"{config.context_length} learned vectors, {config.deep_length} deep tokens and the words "
+                f"{config.words} do not fit the text tower's {clip.context_length} positions"
+            )
+        # Attention is causal, so nothing after the last end token can matter.
+        self.register_buffer("tokens", tokens[:, : int(end.max()) + 1], persistent=False)
+        self.register_buffer("end", end, persistent=False)
+
+    def learned(self) -> dict[str, Tensor]:
+        """The trained tensors by the names that checkpoints use."""
+        return {n: p for n, p in self.named_parameters() if not n.startswith("clip.")}
+
+    def forward(self) -> Tensor:
+        """Text features (2, E) of the normal and the abnormal prompt, L2-normalised."""
+        clip, length = self.clip, self.config.context_length
+        words = clip.token_embedding(self.tokens)
+        context = torch.cat([self.ctx_pos[0], self.ctx_neg[0]])
+        x = torch.cat([words[:, :1], context, words[:, 1 + length :]], dim=1)
+        positions = x.shape[1]
+        x = x + clip.positional_embedding[:positions]
+        mask = clip.attn_mask[:positions, :positions]
+        for number, block in enumerate(clip.transformer.resblocks, start=1):
+            if 2 <= number <= self.config.deep_depth:
+                # The authors' code casts these tokens to half precision whatever the model's; so do we.
+                deep = self.compound_prompts_text[number - 2].half().to(x.dtype).expand(2, -1, -1)
+                x = torch.cat([x[:, :1], deep, x[:, 1 + deep.shape[1] :]], dim=1)
+            x = block(x, attn_mask=mask)
+        x = clip.ln_final(x)[torch.arange(2, device=x.device), self.end] @ clip.text_projection
+        return F.normalize(x, dim=-1)

@@ -1,0 +1,54 @@
+"""A detector as MONAI's tools want it: [0, 1] images in, one tensor out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from anomalyclip_med.networks.anomalyclip import AnomalyCLIP
+
+
+class SingleTensorDetector(nn.Module):
+    """Wraps a detector so that bundles, exporters, MONAI Label and MONAI Deploy can run it.
+
+    The normalisation with the backbone's mean and standard deviation happens inside, so that an exported file
+    needs nothing but RGB in [0, 1].
+
+    Args:
+        detector: the detector to wrap.
+    """
+
+    def __init__(self, detector: AnomalyCLIP) -> None:
+        super().__init__()
+        self.detector = detector
+        self.register_buffer("mean", torch.tensor(detector.image_mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(detector.image_std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Score images.
+
+        Args:
+            images: (B, 3, S, S) float, RGB in [0, 1].
+
+        Returns:
+            (B, 2, S, S) in [0, 1]: channel 0 the anomaly map, channel 1 the image score on every pixel.
+        """
+        score, anomaly_map = self.detector((images - self.mean) / self.std)
+        return torch.cat([anomaly_map, score[:, None, None, None].expand_as(anomaly_map)], dim=1)
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What ``torch.jit.script`` compiles: a trace, because the text tower's features enter as constants."""
+        size = self.detector.image_size
+        example = torch.zeros(1, 3, size, size, device=self.mean.device)
+        return _Traced(torch.jit.trace(self, example))
+
+
+class _Traced(nn.Module):
+    def __init__(self, traced: Any) -> None:
+        super().__init__()
+        self.traced = traced
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.traced(images)

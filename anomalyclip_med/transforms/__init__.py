@@ -1,0 +1,15 @@
+"""Scan to model input (window, slice, RGB, resize) and map to scan geometry, the exact inverse."""
+
+from anomalyclip_med.transforms.masks import LoadMaskd
+from anomalyclip_med.transforms.slices import LoadSliced, ResizeSliced
+from anomalyclip_med.transforms.windows import CT_WINDOWS, WindowRule, parse_window, window_limits
+
+__all__ = [
+    "CT_WINDOWS",
+    "LoadMaskd",
+    "LoadSliced",
+    "ResizeSliced",
+    "WindowRule",
+    "parse_window",
+    "window_limits",
+]

@@ -1,0 +1,94 @@
+"""Which stored values become black and which white before a slice meets the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+import numpy as np
+
+from anomalyclip_med.data import Scan
+from anomalyclip_med.errors import ConfigurationError, ScanError
+
+CT_WINDOWS: dict[str, tuple[float, float]] = {
+    "brain": (40, 80),
+    "subdural": (75, 215),
+    "stroke": (40, 40),
+    "bone": (480, 2500),
+    "lung": (-600, 1500),
+    "mediastinum": (50, 350),
+    "abdomen": (40, 400),
+}
+"""Customary CT display windows as (centre, width) in HU."""
+
+
+class WindowRule(StrEnum):
+    """Rules that look at the scan.
+
+    ``AUTO``: 8-bit pictures as stored, CT through the abdomen window, anything else by ``PERCENTILE``.
+    ``PERCENTILE``: the 0.5th to the 99.5th percentile over the series.
+    ``VOI``: the file's own window, ``AUTO`` where it has none.
+    """
+
+    AUTO = "auto"
+    PERCENTILE = "percentile"
+    VOI = "voi"
+
+
+Window = WindowRule | tuple[float, float]
+
+_PERCENTILES = (0.5, 99.5)
+_SAMPLED_SLICES = 32
+"""Slices that a percentile is taken over: evenly spaced, so that a long series is not read twice."""
+
+
+def parse_window(window: str | Sequence[float]) -> Window:
+    """Read a configured window: a rule, a CT window's name, or (centre, width).
+
+    Raises:
+        ConfigurationError: it is none of these.
+    """
+    if not isinstance(window, str):
+        if len(window) == 2 and window[1] > 0:
+            return float(window[0]), float(window[1])
+    elif window in CT_WINDOWS:
+        return CT_WINDOWS[window]
+    elif window in set(WindowRule):
+        return WindowRule(window)
+    names = ", ".join([*WindowRule, *CT_WINDOWS])
+    raise ConfigurationError(f"window={window!r} is unknown: use {names}, or centre and width as two numbers")
+
+
+def window_limits(scan: Scan, window: Window) -> tuple[float, float]:
+    """Lower and upper limit, in the units of ``scan.read_slice``, that a window means for one scan.
+
+    Raises:
+        ScanError: no slice of the scan can be read, where that is needed.
+    """
+    if window is WindowRule.VOI:
+        window = scan.window or WindowRule.AUTO
+    if window is WindowRule.AUTO and scan.stored_range is None and scan.modality == "CT":
+        window = CT_WINDOWS["abdomen"]
+    if isinstance(window, tuple):
+        centre, width = window
+        return centre - width / 2, centre + width / 2
+    if window is WindowRule.AUTO and scan.stored_range is not None:
+        return scan.stored_range
+    return _percentile_limits(scan)
+
+
+def _percentile_limits(scan: Scan) -> tuple[float, float]:
+    count = len(scan.slices)
+    sampled = np.unique(np.linspace(0, count - 1, min(count, _SAMPLED_SLICES)).round().astype(int))
+    values, error = [], None
+    for index in sampled:
+        try:
+            pixels = scan.read_slice(int(index))
+        except ScanError as unreadable:
+            error = unreadable
+            continue
+        values.append(pixels[np.isfinite(pixels)])
+    if not values or not any(v.size for v in values):
+        raise error or ScanError(f"{scan.source}: no finite pixel values")
+    low, high = np.percentile(np.concatenate(values), _PERCENTILES)
+    return float(low), float(high)

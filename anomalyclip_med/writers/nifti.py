@@ -1,0 +1,47 @@
+"""Anomaly maps as NIfTI on the scan's own grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from anomalyclip_med.data import Scan
+
+
+def write_map_nifti(path: Path, anomaly_map: np.ndarray, scan: Scan, description: str) -> None:
+    """Write a map with the scan's shape and affine; viewers open it with the fixed scale [0, 1].
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+        anomaly_map: of ``scan.shape``, in [0, 1], NaN where a slice was not scored; stored as float32.
+        scan: whose geometry the map has. Of a NIfTI scan the qform, the sform and their codes are copied.
+        description: at most 79 characters, put into the header.
+    """
+    image = nib.Nifti1Image(anomaly_map.astype(np.float32, copy=False), scan.affine)
+    header = image.header
+    header["descrip"] = description.encode("ascii", "replace")[:79]
+    header["cal_min"], header["cal_max"] = 0, 1
+    header.set_xyzt_units(xyz="mm")
+    if scan.format == "nifti":
+        _copy_geometry(scan.source, image)
+    else:
+        image.set_sform(scan.affine, code="scanner")
+        # A qform cannot hold the shear of a tilted gantry: then only the sform speaks.
+        image.set_qform(scan.affine, code="scanner" if _is_orthogonal(scan.affine) else "unknown")
+    nib.save(image, path)
+
+
+def _copy_geometry(source: Path, image: nib.Nifti1Image) -> None:
+    original = nib.load(source).header
+    image.set_qform(original.get_qform(), code=int(original["qform_code"]))
+    image.set_sform(original.get_sform(), code=int(original["sform_code"]))
+    image.header.set_xyzt_units(*original.get_xyzt_units())
+    zooms = original.get_zooms()[: image.ndim]
+    image.header.set_zooms(zooms + (1.0,) * (image.ndim - len(zooms)))
+
+
+def _is_orthogonal(affine: np.ndarray) -> bool:
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.allclose(axes.T @ axes, np.eye(3), atol=1e-4))

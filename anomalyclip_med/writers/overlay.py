@@ -1,0 +1,72 @@
+"""Pictures of a slice and its anomaly map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+_HEIGHT = 4.6
+"""Of a panel, in inches; 120 dots each."""
+
+
+def heat_colormap() -> ListedColormap:
+    """Colours of the scale [0, 1]: nothing at 0, ever less transparent towards 1."""
+    colors = colormaps["inferno"](np.linspace(0, 1, 256))
+    colors[:, 3] = np.linspace(0, 0.75, 256)
+    return ListedColormap(colors, name="anomaly")
+
+
+def write_overlay_png(
+    path: Path,
+    image: np.ndarray,
+    anomaly_map: np.ndarray,
+    title: str,
+    notice: str | None = None,
+    pixel_aspect: float = 1.0,
+) -> None:
+    """Draw a slice beside the same slice under its map; the colour scale is always [0, 1].
+
+    Args:
+        path: of the PNG.
+        image: (rows, columns, 3) in [0, 1], as the model saw it.
+        anomaly_map: (rows, columns) in [0, 1].
+        title: first line over the picture.
+        notice: a warning that must not be missed, such as untrained weights.
+        pixel_aspect: height of a pixel over its width.
+    """
+    rows, columns = anomaly_map.shape
+    panel = float(np.clip(_HEIGHT * columns / (rows * pixel_aspect), 0.6 * _HEIGHT, 2.2 * _HEIGHT))
+    figure = Figure(figsize=(2 * panel + 1.0, _HEIGHT + 0.8), dpi=120, facecolor="black")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 2)
+    for axis in axes:
+        axis.imshow(image, aspect=pixel_aspect, interpolation="nearest")
+        axis.set_axis_off()
+    heat = axes[1].imshow(
+        anomaly_map, cmap=heat_colormap(), vmin=0, vmax=1, aspect=pixel_aspect, interpolation="nearest"
+    )
+    figure.subplots_adjust(left=0.01, right=0.92, bottom=0.02, top=1 - 0.7 / (_HEIGHT + 0.8), wspace=0.02)
+    place = axes[1].get_position()
+    bar = figure.colorbar(heat, cax=figure.add_axes((0.935, place.y0, 0.012, place.height)))
+    bar.ax.set_facecolor("black")
+    bar.ax.tick_params(colors="white", labelsize=8)
+    bar.set_ticks([0, 0.25, 0.5, 0.75, 1])
+    figure.text(0.012, 0.985, title, color="white", fontsize=10, va="top")
+    if notice:
+        figure.text(0.012, 0.935, notice, color="#ffb000", fontsize=9, va="top", weight="bold")
+    figure.savefig(path, facecolor="black", metadata={"Description": f"{title}. {notice or ''}".strip()})
+
+
+def write_map_png(path: Path, anomaly_map: np.ndarray, description: str) -> None:
+    """Write a map (rows, columns) in [0, 1] as 8-bit grey: 0 is black and 1 is white, in every file alike."""
+    text = PngInfo()
+    text.add_text("Description", description)
+    grey = np.nan_to_num(anomaly_map * 255).round().astype(np.uint8)
+    Image.fromarray(grey).save(path, pnginfo=text)

@@ -16,6 +16,7 @@ from anomalyclip_med.errors import WeightsError
 
 _HEAD_WIDTH = 64  # of every CLIP that OpenAI published
 _MAX_CONTEXT = 1024  # the causal mask grows with its square; CLIP's is 77
+_MAX_LAYERS, _MAX_SIZE = 1000, 10**6  # of a configuration's numbers, which no file size bounds
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 # The options of a plain CLIP ViT in open_clip's configurations. Anything else changes the computation that
@@ -75,7 +76,15 @@ class Architecture:
                 "ViT-L-14-336/openai can be used."
             )
         vision.pop("patch_dropout", None)
-        return cls(embed_dim, open_clip.CLIPVisionCfg(**vision), open_clip.CLIPTextCfg(**text))
+        for name, value in [("embed_dim", embed_dim), *vision.items(), *text.items()]:
+            kind = (int, float) if name == "mlp_ratio" else int
+            most = {"layers": _MAX_LAYERS, "context_length": _MAX_CONTEXT}.get(name, _MAX_SIZE)
+            if not isinstance(value, kind) or not 0 < value <= most:
+                raise WeightsError(f"{source}: {name} is {value!r}, no size of a CLIP; mend or remove it.")
+        sizes = cls(embed_dim, open_clip.CLIPVisionCfg(**vision), open_clip.CLIPTextCfg(**text))
+        if sizes.vision.width % sizes.vision.head_width or sizes.text.width % sizes.text.heads:
+            raise WeightsError(f"{source}: the attention heads do not divide the width; mend or remove it.")
+        return sizes
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], source: str) -> Architecture:
@@ -145,7 +154,12 @@ def _count_blocks(tensors: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def build_clip(
-    architecture: Architecture, tensors: dict[str, Tensor], activation: Activation, source: str
+    architecture: Architecture,
+    tensors: dict[str, Tensor],
+    activation: Activation,
+    source: str,
+    *,
+    ignore_extra: bool = False,
 ) -> open_clip.CLIP:
     """Build the frozen model in float32 around the tensors.
 
@@ -158,6 +172,7 @@ def build_clip(
             dictionary is emptied on the way, so that a converted tensor's original can be freed.
         activation: The MLP activation.
         source: The weights, for messages.
+        ignore_extra: Leave out tensors that a CLIP has no place for, instead of refusing them.
 
     Returns:
         The model, in evaluation mode, float32, without gradients, on the CPU.
@@ -173,6 +188,9 @@ def build_clip(
             quick_gelu=activation is Activation.QUICK_GELU,
         )
     expected = model.state_dict()
+    if ignore_extra:
+        for key in tensors.keys() - expected.keys():
+            del tensors[key]
     _check_layout(expected, tensors, source)
     weights = {}
     for key in expected:

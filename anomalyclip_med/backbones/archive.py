@@ -160,7 +160,7 @@ class _Module:
         self.attributes: dict[str, Any] = {}
 
     def __setstate__(self, state: Any) -> None:
-        self.attributes = dict(state)
+        self.attributes = state if isinstance(state, dict) else {}
 
 
 class _TensorUnpickler(pickle.Unpickler):
@@ -189,7 +189,7 @@ class _TensorUnpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Tensor:
         """Read the storage that ``("storage", type, key, device, number of elements)`` names."""
-        kind, dtype, key, _, _ = pid
+        kind, dtype, key, *_ = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError(f"it asks for {kind!r}, which is no tensor storage")
         content = self._read_storage(key)

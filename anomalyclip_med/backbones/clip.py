@@ -149,12 +149,15 @@ def _load(
             "it again, or rename it if it is a file of your own."
         )
     evidence = [*evidence, *state.evidence]
-    if sha256 in _openai_sha256().values():
+    genuine = sha256 in _openai_sha256().values()
+    if genuine:
         evidence.append(Evidence(Activation.QUICK_GELU, "OpenAI's SHA-256"))
     activation, warnings = decide_activation(evidence, str(path))
     if architecture is None:
         architecture = Architecture.from_tensors(state.tensors, str(path))
-    model = build_clip(architecture, state.tensors, activation, str(path))
+    # An archive does not tell a module's weights from other tensors that it keeps. OpenAI's own loader takes
+    # the names of a CLIP and no others from its files; in anybody else's, extra tensors may change the result.
+    model = build_clip(architecture, state.tensors, activation, str(path), ignore_extra=genuine)
     preprocessing = preprocessing or {}
     return ClipBackbone(
         model=model,

@@ -13,7 +13,7 @@ from anomalyclip_med.backbones.architecture import Architecture, build_clip
 
 _SEED = 20240507
 
-# As deep as ViT-L/14, so that block numbers mean the same; a thirty-second of its width and grid.
+# As deep as ViT-L/14, so that block numbers mean the same; an eighth of its width, a fifth of its grid.
 UNTRAINED = Architecture(
     embed_dim=96,
     vision=open_clip.CLIPVisionCfg(layers=24, width=128, head_width=64, patch_size=14, image_size=70),

@@ -25,6 +25,7 @@ from pydicom.uid import (
 )
 
 from anomalyclip_med.data.budget import check_inflated_size, check_size
+from anomalyclip_med.data.dicom_fragments import whole_fragments
 from anomalyclip_med.data.naming import hash_uid, split_suffix
 from anomalyclip_med.data.reading import reading
 from anomalyclip_med.errors import ScanError
@@ -32,6 +33,7 @@ from anomalyclip_med.errors import ScanError
 Vector = tuple[float, float, float]
 
 _PREAMBLE_BYTES = 132
+_PIXEL_ELEMENT_BYTES = 12
 _BARE_SUFFIXES = {"", ".dcm", ".dicom", ".ima"}
 # How a data set without preamble starts: group 0002 or 0008, in either byte order.
 _BARE_STARTS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
@@ -106,6 +108,7 @@ class Instance:
         padding: lowest and highest stored value that is no image content (PS3.3 C.7.5.1.1.2).
         modality_lut: stored values go through a table (PS3.3 C.11.1).
         voi_lut: the file has a VOI table instead of, or beside, a window (PS3.3 C.11.2).
+        whole_frames: number of compressed frames before the file is cut off, None where it is not.
         time: what orders the instances at one position, by falling precedence.
         number: InstanceNumber.
         frames: one entry per frame, in file order.
@@ -129,6 +132,7 @@ class Instance:
     padding: tuple[int, int] | None
     modality_lut: bool
     voi_lut: bool
+    whole_frames: int | None
     time: tuple[int, int]
     number: int | None
     frames: tuple[FrameHeader, ...]
@@ -155,28 +159,31 @@ def read_instance(path: Path) -> Instance:
             be decoded. The message names the kind of object.
     """
     with reading(path, "the DICOM headers cannot be read"):
-        dataset, has_pixels = _read_headers(path)
-        return _instance(path, dataset, has_pixels)
+        return _instance(path, *_read_headers(path))
 
 
-def _read_headers(path: Path) -> tuple[Dataset, bool]:
+def _read_headers(path: Path) -> tuple[Dataset, bool, int | None]:
+    """Return the data set, whether pixels follow, and how many fragments are whole if the file is cut."""
     with path.open("rb") as stream:
         bare = stream.read(_PREAMBLE_BYTES)[128:] != b"DICM"
-    deflated = False
+    transfer_syntax = None
     if not bare:
         meta = read_file_meta_info(path)
-        deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-        if deflated:
+        transfer_syntax = meta.get("TransferSyntaxUID")
+        if transfer_syntax == DeflatedExplicitVRLittleEndian:
             # Preamble and prefix, then the group length element (12 bytes) and the group it measures.
             check_inflated_size(path, _PREAMBLE_BYTES + 12 + int(meta.FileMetaInformationGroupLength))
     with path.open("rb") as stream:
         dataset = dcmread(stream, stop_before_pixels=True, specific_tags=_KEYWORDS, force=bare)
-        # Reading stopped at the pixel data element, or at the end. Of an inflated copy this says nothing.
-        has_pixels = deflated or len(stream.read(4)) == 4
-    return dataset, has_pixels
+        if transfer_syntax == DeflatedExplicitVRLittleEndian:
+            return dataset, True, None  # the inflated copy has been read, the stream says nothing
+        # Reading stopped at the pixel data element (tag, VR, length), or at the end.
+        element = stream.read(_PIXEL_ELEMENT_BYTES)
+        encapsulated = element[8:] == b"\xff\xff\xff\xff"
+        return dataset, len(element) >= 4, whole_fragments(stream) if encapsulated else None
 
 
-def _instance(path: Path, dataset: Dataset, has_pixels: bool) -> Instance:
+def _instance(path: Path, dataset: Dataset, has_pixels: bool, fragments: int | None) -> Instance:
     meta = dataset.file_meta
     sop_class = UID(_text(dataset, "SOPClassUID") or str(meta.get("MediaStorageSOPClassUID", "")))
     kind = sop_class.name or "unknown kind of object"
@@ -226,6 +233,8 @@ def _instance(path: Path, dataset: Dataset, has_pixels: bool) -> Instance:
         padding=_padding(dataset, allocated, signed),
         modality_lut=bool(dataset.get("ModalityLUTSequence")),
         voi_lut=bool(dataset.get("VOILUTSequence")),
+        # Frames of several fragments are rare, and a single frame is whole only if nothing is missing.
+        whole_frames=0 if fragments is not None and frame_count == 1 else fragments,
         time=(
             _integer(dataset, "TemporalPositionIdentifier") or 0,
             _integer(dataset, "AcquisitionNumber") or 0,

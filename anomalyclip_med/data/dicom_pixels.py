@@ -35,6 +35,8 @@ def read_frame(instance: Instance, frame: FrameHeader) -> np.ndarray:
         ScanError: the pixels are truncated, damaged or cannot be decoded.
     """
     with reading(instance.path, "the pixel data cannot be decoded, it is truncated or damaged"):
+        if instance.whole_frames is not None and frame.number >= instance.whole_frames:
+            raise ScanError(f"{instance.path}: the pixel data of frame {frame.number + 1} is truncated")
         stored, dataset = _decode(instance, frame.number)
         expected = (instance.rows, instance.columns)
         if stored.shape[:2] != expected or stored.ndim != (3 if instance.color and not instance.palette else 2):

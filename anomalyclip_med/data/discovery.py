@@ -98,7 +98,7 @@ def find_scans(paths: Sequence[Path], plane: Plane = Plane.AUTO) -> tuple[list[S
 
     dicom_scans, dropped = group_instances(instances, plane)
     failures |= dropped
-    skipped += [SkippedFile(file, reason) for file, reason in failures.items()]
+    skipped += [SkippedFile(file, reason.removeprefix(f"{file}: ")) for file, reason in failures.items()]
     order = {file: i for i, file in enumerate(files)}
     scans = [
         *((order[file], scan) for file, scan in found.items()),

@@ -13,8 +13,11 @@ from anomalyclip_med.data.scan import Scan, SliceInfo
 from anomalyclip_med.data.slicing import Slicing
 from anomalyclip_med.errors import ScanError
 
-# By content, not by name; MPO is what some cameras write as .jpg.
-_FORMATS = ("PNG", "JPEG", "MPO", "BMP")
+# `Image.open` with a list of formats finds only those whose plugins are loaded.
+Image.init()
+
+# By content, not by name.
+_FORMATS = ("PNG", "JPEG", "BMP")
 _GREY8_MODES = {"1", "L", "LA", "La"}
 _GREY_MODES = {"I;16", "I;16L", "I;16B", "I;16N", "I", "F"}
 _ORIENTATION_TAG = 0x0112

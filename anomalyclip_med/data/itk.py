@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the name its own documentation uses
@@ -65,7 +66,7 @@ class ItkScan(VolumeScan):
         return array.transpose(*spatial, array.ndim - 1) if self.color else array.transpose(*spatial)
 
 
-_DTYPES = {
+_DTYPES: dict[Any, np.dtype[Any]] = {
     sitk.sitkUInt8: np.dtype(np.uint8),
     sitk.sitkInt8: np.dtype(np.int8),
     sitk.sitkUInt16: np.dtype(np.uint16),
@@ -95,7 +96,7 @@ def _data_file(path: Path, format: str) -> Path | None:
     if name.upper().startswith("LIST") or "%" in name:
         raise ScanError(f"{path}: a volume over several data files is not supported")
     target = path.parent / name
-    if Path(name).name != name or "\\" in name or target.is_symlink():
+    if Path(name) != Path(Path(name).name) or "\\" in name or target.is_symlink():
         raise ScanError(f"{path}: the data file must lie in the same folder as its header")
     return target
 

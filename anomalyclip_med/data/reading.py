@@ -27,7 +27,7 @@ def reading(path: Path, problem: str) -> Iterator[None]:
         warnings.simplefilter("ignore")
         try:
             yield
-        except ScanError:
+        except (ScanError, KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
-        except Exception as error:
+        except BaseException as error:  # a panic of a decoder written in Rust is no Exception
             raise ScanError(f"{path}: {problem} ({type(error).__name__})") from None

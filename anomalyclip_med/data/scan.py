@@ -99,7 +99,8 @@ class Scan(ABC):
             IndexError: there is no such slice.
         """
         place, time = self._slicing.source(index)
-        pixels = np.ascontiguousarray(self._read(index, place, time))
+        # A copy: what `_read` returns may be a view of pixels that are held.
+        pixels = np.array(self._read(index, place, time), order="C")
         if self.color:
             return pixels
         finite = np.isfinite(pixels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def check_overrides() -> None:
     files = [f for f in Path(workflow.config_root_path).glob("*.json") if f.name != "metadata.json"]
     known = {key for file in files for key in ConfigParser.load_config_file(str(file))} | {"_meta_"}
     content = json.dumps(workflow.parser.config, default=str)
-    unknown = [key for key in workflow.parser.config if key not in known and f"@{key}" not in content]
+    unknown = [key for key in workflow.parser.config if key not in known and not re.search(rf"[@%]{key}\b", content)]
     if unknown:
         hints = [f"{k} (did you mean {m[0]}?)" if (m := difflib.get_close_matches(k, known, 1)) else k for k in unknown]
         raise ConfigurationError(f"unknown option: {', '.join(hints)}. Known: {', '.join(sorted(known - {'_meta_'}))}")

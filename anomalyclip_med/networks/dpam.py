@@ -116,9 +116,7 @@ class DPAMVisionTransformer(nn.Module):
         self.grid = image_size // patch
         self.visual = visual
         self.register_buffer(
-            "positional_embedding",
-            resize_positional_embedding(visual.positional_embedding.detach(), self.grid),
-            persistent=False,
+            "positional_embedding", resize_positional_embedding(visual.positional_embedding.detach(), self.grid)
         )
 
     @property
@@ -139,10 +137,8 @@ class DPAMVisionTransformer(nn.Module):
             (B, 1 + P, E). Neither is L2-normalised.
         """
         visual = self.visual
-        if images.ndim != 4 or images.shape[1] != 3 or tuple(images.shape[2:]) != (self.image_size,) * 2:
-            raise ConfigurationError(
-                f"expected images of shape (B, 3, {self.image_size}, {self.image_size}), got {tuple(images.shape)}"
-            )
+        if not torch.jit.is_tracing():  # a trace would record the check as a constant, with a warning
+            self._check_shape(images)
         patches = visual.conv1(images).flatten(2).transpose(1, 2)
         class_token = visual.class_embedding.expand(patches.shape[0], 1, -1)
         tokens = visual.ln_pre(torch.cat([class_token, patches], dim=1) + self.positional_embedding)
@@ -158,6 +154,12 @@ class DPAMVisionTransformer(nn.Module):
             if number in self.feature_layers:
                 features.append(visual.ln_post(local) @ visual.proj)
         return tokens[:, 0] @ visual.proj, features
+
+    def _check_shape(self, images: Tensor) -> None:
+        if images.ndim != 4 or images.shape[1] != 3 or tuple(images.shape[2:]) != (self.image_size,) * 2:
+            raise ConfigurationError(
+                f"expected images of shape (B, 3, {self.image_size}, {self.image_size}), got {tuple(images.shape)}"
+            )
 
     def _dual_path(self, block: ResidualAttentionBlock, tokens: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
         """One block on the original path, its self-similar attention added to the side path."""

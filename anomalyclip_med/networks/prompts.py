@@ -56,7 +56,7 @@ class PromptLearner(nn.Module):
     (deep_length, D) for block i + 2.
 
     Args:
-        clip: the CLIP whose text tower reads the prompts; it is kept by reference.
+        clip: the CLIP whose text tower reads the prompts; its modules are used in place, nothing is copied.
         config: shape and words.
         seed: of the random start of the vectors (normal, standard deviation 0.02).
     """
@@ -64,7 +64,6 @@ class PromptLearner(nn.Module):
     def __init__(self, clip: open_clip.CLIP, config: PromptConfig | None = None, seed: int = 0) -> None:
         super().__init__()
         self.config = config = config or PromptConfig()
-        self.clip = clip
         width = clip.token_embedding.weight.shape[1]
         depth = len(clip.transformer.resblocks)
         if config.deep_depth > depth:
@@ -90,28 +89,33 @@ class PromptLearner(nn.Module):
                 f"{config.context_length} learned vectors, {config.deep_length} deep tokens and the words "
                 f"{config.words} do not fit the text tower's {clip.context_length} positions"
             )
-        # Attention is causal, so nothing after the last end token can matter.
-        self.register_buffer("tokens", tokens[:, : int(end.max()) + 1], persistent=False)
         self.register_buffer("end", end, persistent=False)
+
+        # The text tower, without its vocabulary: the embeddings of two sentences are all that is ever read of it.
+        # Attention is causal, so nothing after the last end token can matter.
+        length = int(end.max()) + 1
+        self.transformer = clip.transformer
+        self.ln_final = clip.ln_final
+        self.text_projection = clip.text_projection
+        self.register_buffer("words", clip.token_embedding.weight[tokens[:, :length]].detach())
+        self.register_buffer("positional_embedding", clip.positional_embedding[:length].detach())
+        self.register_buffer("attention_mask", clip.attn_mask[:length, :length], persistent=False)
 
     def learned(self) -> dict[str, Tensor]:
         """The trained tensors by the names that checkpoints use."""
-        return {n: p for n, p in self.named_parameters() if not n.startswith("clip.")}
+        deep = {f"compound_prompts_text.{i}": p for i, p in enumerate(self.compound_prompts_text)}
+        return {"ctx_pos": self.ctx_pos, "ctx_neg": self.ctx_neg, **deep}
 
     def forward(self) -> Tensor:
         """Text features (2, E) of the normal and the abnormal prompt, L2-normalised."""
-        clip, length = self.clip, self.config.context_length
-        words = clip.token_embedding(self.tokens)
         context = torch.cat([self.ctx_pos[0], self.ctx_neg[0]])
-        x = torch.cat([words[:, :1], context, words[:, 1 + length :]], dim=1)
-        positions = x.shape[1]
-        x = x + clip.positional_embedding[:positions]
-        mask = clip.attn_mask[:positions, :positions]
-        for number, block in enumerate(clip.transformer.resblocks, start=1):
+        x = torch.cat([self.words[:, :1], context, self.words[:, 1 + context.shape[1] :]], dim=1)
+        x = x + self.positional_embedding
+        for number, block in enumerate(self.transformer.resblocks, start=1):
             if 2 <= number <= self.config.deep_depth:
                 # The authors' code casts these tokens to half precision whatever the model's; so do we.
                 deep = self.compound_prompts_text[number - 2].half().to(x.dtype).expand(2, -1, -1)
                 x = torch.cat([x[:, :1], deep, x[:, 1 + deep.shape[1] :]], dim=1)
-            x = block(x, attn_mask=mask)
-        x = clip.ln_final(x)[torch.arange(2, device=x.device), self.end] @ clip.text_projection
+            x = block(x, attn_mask=self.attention_mask)
+        x = self.ln_final(x)[torch.arange(2, device=x.device), self.end] @ self.text_projection
         return F.normalize(x, dim=-1)

@@ -155,6 +155,7 @@ def test_hostile_pickles(tmp_path, capsys, content, message):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_code_in_an_old_pickle(tmp_path, capsys):
     (tmp_path / "clip.pt").write_bytes(pickle.dumps({"weight": Call(print, "run")}))
     with pytest.raises(WeightsError, match="run code"):

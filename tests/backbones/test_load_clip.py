@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from anomalyclip_med.backbones import Activation, load_clip
+from anomalyclip_med.backbones import Activation, clip, load_clip
+from anomalyclip_med.backbones.architecture import Architecture
 from anomalyclip_med.errors import WeightsError
 
 MARKERS = {"input_resolution": 70, "context_length": 77, "vocab_size": 49408}
@@ -133,6 +134,21 @@ def test_custom_text_layout(sample, tmp_path):
     state = {key if key.startswith(towers) else f"text.{key}": value for key, value in sample.state.items()}
     save_file({**state, "text.attn_mask": torch.zeros(77, 77)}, tmp_path / "clip.safetensors")
     assert_same(load_clip(tmp_path / "clip.safetensors", activation="quick_gelu"), sample)
+
+
+def test_genuine_openai_file(monkeypatch, sample, tmp_path):
+    """A file with one of OpenAI's hashes needs no other evidence, and its extra tensors are no weights."""
+    path = tmp_path / "renamed.pt"
+    torch.save({**sample.state, "visual.extra": torch.zeros(1)}, path)
+    with pytest.raises(WeightsError, match=r"unexpected: visual\.extra"):
+        load_clip(path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(clip, "_openai_sha256", lambda: {"ViT-L-14-336px.pt": sha256})
+    backbone = load_clip(path)
+    assert_same(backbone, sample)
+    assert backbone.warnings == ()
+    with pytest.raises(WeightsError, match=r"argument activation says gelu.*OpenAI's SHA-256 says quick_gelu"):
+        load_clip(path, activation="gelu")
 
 
 def test_open_clips_own_model_agrees(sample, tmp_path):
@@ -294,6 +310,15 @@ def test_no_state_dict(tmp_path, content):
             json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {"mean": [1, 2]}}),
             "three numbers are needed",
         ),
+        (json.dumps({"model_cfg": {**CONFIG, "embed_dim": "wide"}}), "embed_dim is 'wide'"),
+        (
+            json.dumps({"model_cfg": {**CONFIG, "text_cfg": {"layers": 10**9}}}),
+            "layers is 1000000000",
+        ),
+        (
+            json.dumps({"model_cfg": {**CONFIG, "text_cfg": {"width": 64, "heads": 5}}}),
+            "heads do not divide",
+        ),
         (
             json.dumps({"model_cfg": {**CONFIG, "embed_dim": 48}}),
             r"wrong shape: text_projection|wrong shape: visual.proj",
@@ -373,6 +398,15 @@ def test_activation_against_a_name(monkeypatch):
 def test_near_names(source, near):
     with pytest.raises(WeightsError, match=f"near are .*{near}"):
         load_clip(source)
+
+
+@pytest.mark.parametrize(
+    ("name", "heads"),
+    [("ViT-L-14-336", (64, 12)), ("ViT-B-16-plus-240", (64, 10)), ("ViT-H-14", (80, 16))],
+)
+def test_configurations_of_open_clip(name, heads):
+    sizes = Architecture.from_config(open_clip.get_model_config(name), name)
+    assert (sizes.vision.head_width, sizes.text.heads) == heads
 
 
 @pytest.mark.parametrize("source", ["RN50/openai", "ViT-B-16-SigLIP/webli", "coca_ViT-B-32/laion2b_s13b_b90k"])

@@ -1,0 +1,53 @@
+# Everything needs only Python 3.11 or newer and make; the environment is made on first use and reused.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+BUNDLE := bundles/anomalyclip_zero_shot
+
+.PHONY: help venv demo test test-slow lint bench clean
+
+help:
+	@echo "make demo       install, then score real scans with the zero-shot bundle into demo/output"
+	@echo "make test       install, then run the default tests"
+	@echo "make test-slow  the tests that take long or much memory"
+	@echo "make lint       ruff and mypy"
+	@echo "make bench      benchmarks, printed as a table"
+	@echo "make clean      remove the environment and everything made"
+
+venv: $(VENV)/.dev
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/.python
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.python
+	$(INSTALL) --editable '.[dev]'
+	@touch $@ $(VENV)/.base
+
+demo: $(VENV)/.base
+	$(BIN)/python tools/demo_inputs.py demo/input
+	$(BIN)/python -m monai.bundle run --config_file $(BUNDLE)/configs/inference.json \
+		--dataset_dir demo/input --output_dir demo/output
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/forward.py
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

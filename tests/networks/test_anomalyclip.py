@@ -1,0 +1,167 @@
+"""The detector against the arithmetic written out plainly, for many options; its contract; its cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from anomalyclip_med import create_model
+from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.networks import AnomalyCLIP, PromptConfig, PromptLearner
+
+from . import plain
+from .conftest import openai_state, prompt_state
+
+
+def images(count: int, size: int, seed: int = 3) -> torch.Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("size", "layers", "dpam_layers", "side_blocks", "dpam", "sigma"),
+    [
+        (56, (2, 4, 6), 4, range(3, 7), "vv", 4.0),
+        (98, (6,), 4, range(3, 7), "vv", 4.0),
+        (70, (1, 3, 5), 3, range(4, 7), "qq", 2.0),
+        (70, (3, 6), 6, range(1, 7), "kk", 4.0),
+        (42, (2, 6), 1, range(6, 7), "vv", 0.0),
+        (56, (1, 4, 6), (2, 4), range(2, 5), "vv", 4.0),
+        (84, (3, 6), 4, range(0), "off", 4.0),
+        (14, (6,), 4, range(3, 7), "vv", 4.0),
+    ],
+)
+def test_equals_the_plain_arithmetic(
+    small_state, small_clip, small_prompts, small_prompts_file, size, layers, dpam_layers, side_blocks, dpam, sigma
+) -> None:
+    detector = create_model(
+        small_clip, small_prompts_file, size, layers, dpam_layers=dpam_layers, dpam=dpam, sigma=sigma
+    )
+    x = images(2, size)
+    scores, maps, text, image_features, patch_features = plain.score(
+        small_state, small_prompts, x, layers, side_blocks, dpam, sigma
+    )
+    out = detector(x)
+    actual_image, actual_patches = detector.encode_image(x)
+    torch.testing.assert_close(detector.text_features, text, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(actual_image, image_features, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(actual_patches, patch_features, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(out.score, scores, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(out.anomaly_map[:, 0], maps, rtol=1e-4, atol=1e-6)
+    assert maps.std() > 0.01  # the case says something
+
+
+def test_untrained_is_a_working_detector() -> None:
+    detector = create_model("untrained", image_size=70)
+    out = detector(images(3, 70))
+    assert out.score.shape == (3,)
+    assert out.anomaly_map.shape == (3, 1, 70, 70)
+    for values in out:
+        assert values.min() >= 0
+        assert values.max() <= 1
+    assert not detector.trained
+    torch.testing.assert_close(create_model("untrained", image_size=70)(images(3, 70)).score, out.score)
+
+
+def test_results_do_not_depend_on_the_batch(small_clip: Path, small_prompts_file: Path) -> None:
+    detector = create_model(small_clip, small_prompts_file, 56, (2, 4, 6), dpam_layers=4)
+    x = images(8, 56)
+    together, alone = detector(x), [detector(x[i : i + 1]) for i in range(8)]
+    torch.testing.assert_close(together.score, torch.cat([o.score for o in alone]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(together.anomaly_map, torch.cat([o.anomaly_map for o in alone]), rtol=0, atol=1e-5)
+    assert together.score.std() > 1e-3
+
+
+def test_text_features_are_computed_once_until_the_prompts_change(small_clip: Path, small_prompts_file: Path) -> None:
+    with mock.patch.object(PromptLearner, "forward", autospec=True, side_effect=PromptLearner.forward) as text_tower:
+        detector = create_model(small_clip, small_prompts_file, 56, (6,), dpam_layers=4)
+        for _ in range(3):
+            detector(images(2, 56))
+            detector.eval()
+        assert text_tower.call_count == 1
+        before = detector.text_features
+        with torch.no_grad():
+            detector.prompt_learner.ctx_pos.neg_()
+        assert (detector.text_features - before).abs().max() > 1e-4
+        assert text_tower.call_count == 2
+        detector(images(2, 56))
+        assert text_tower.call_count == 2
+
+
+def test_only_the_prompts_train_and_the_vision_tower_keeps_no_graph(small_clip: Path) -> None:
+    config = PromptConfig(deep_depth=3)
+    detector = create_model(small_clip, None, 56, (6,), dpam_layers=4, prompt_config=config).train()
+    assert {n for n, p in detector.named_parameters() if p.requires_grad} == {
+        "prompt_learner.ctx_pos",
+        "prompt_learner.ctx_neg",
+        "prompt_learner.compound_prompts_text.0",
+        "prompt_learner.compound_prompts_text.1",
+    }
+    x = images(1, 56).requires_grad_()
+    image_features, patch_features = detector.encode_image(x)
+    assert not image_features.requires_grad
+    assert not any(p.requires_grad for p in patch_features)
+    detector.layer_maps(images(1, 56)).mean().backward()
+    assert detector.prompt_learner.ctx_neg.grad.abs().sum() > 0
+
+
+def test_object_aware_prompts_put_the_class_name_in_the_words(small_state, small_clip, tmp_path) -> None:
+    prompts = prompt_state(128, 12, 3, 4, seed=1)
+    path = tmp_path / "prompts.safetensors"
+    save_file(prompts, path)
+    config = PromptConfig(class_name="brain")
+    detector = create_model(small_clip, path, 56, (6,), dpam_layers=4, prompt_config=config)
+    expected = plain.encode_prompts(small_state, prompts, ("brain.", "damaged brain."))
+    torch.testing.assert_close(detector.text_features, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image_size": 60}, "not a multiple of the patch size 14: use 56 or 70"),
+        ({"feature_layers": (0, 6)}, "block numbers from 1 to 6"),
+        ({"feature_layers": (6, 3)}, "must rise"),
+        ({"feature_layers": ()}, "block numbers from 1 to 6"),
+        ({"dpam_layers": 7}, "does not fit a transformer of 6 blocks"),
+        ({"dpam_layers": (5, 3)}, "does not fit"),
+        ({"dpam": "xx"}, "choose one of vv, qq, kk, off"),
+        ({"sigma": -1.0}, "must not be negative"),
+        ({"prompt_config": PromptConfig(deep_depth=5)}, "text tower has 4 blocks"),
+        ({"prompt_config": PromptConfig(deep_depth=2, context_length=75)}, "77 positions"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(small_clip: Path, options: dict, message: str) -> None:
+    fitting = {"image_size": 56, "feature_layers": (6,), "dpam_layers": 4, "prompt_config": PromptConfig(deep_depth=3)}
+    with pytest.raises(ConfigurationError, match=message):
+        create_model(small_clip, **{**fitting, **options})
+
+
+def test_wrong_image_size_is_refused() -> None:
+    detector = create_model("untrained", image_size=70)
+    with pytest.raises(ConfigurationError, match=r"expected images of shape \(B, 3, 70, 70\), got \(1, 3, 84, 84\)"):
+        detector(images(1, 84))
+
+
+@pytest.mark.slow
+def test_full_size_equals_the_plain_arithmetic(tmp_path: Path) -> None:
+    """ViT-L/14@336 with seeded weights at 518 px, fp16 file: the size that the published prompts are for."""
+    state = openai_state(1024, 24, 14, 24, 768, 12, 768, seed=11)
+    state = {k: v.half().float() for k, v in state.items()}
+    save_file({k: v.half() for k, v in state.items()}, tmp_path / "vit_l.safetensors")
+    prompts = prompt_state(768, 12, 9, 4, seed=12)
+    save_file(prompts, tmp_path / "prompts.safetensors")
+    detector: AnomalyCLIP = create_model(tmp_path / "vit_l.safetensors", tmp_path / "prompts.safetensors")
+    x = images(1, 518)
+    with torch.no_grad():
+        scores, maps, text, image_features, _ = plain.score(state, prompts, x, (6, 12, 18, 24), range(6, 25))
+    out = detector(x)
+    for actual, expected in (
+        (detector.text_features, text),
+        (detector.encode_image(x)[0], image_features),
+        (out.score, scores),
+        (out.anomaly_map[:, 0], maps),
+    ):
+        assert (actual - expected).abs().max() <= 1e-4 * expected.abs().max()

@@ -1,0 +1,119 @@
+"""Prompt files: the authors' format, ours, and everything that must be refused."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from anomalyclip_med import create_model
+from anomalyclip_med.errors import WeightsError
+from anomalyclip_med.networks import PromptConfig, load_prompts, read_prompts, save_prompts
+
+from .conftest import prompt_state
+
+
+@pytest.fixture
+def detector(small_clip: Path, small_prompts_file: Path):
+    return create_model(small_clip, small_prompts_file, 56, (6,), dpam_layers=4)
+
+
+def test_official_checkpoint_gives_its_tensors_and_shape(small_prompts, small_prompts_file) -> None:
+    read = read_prompts(small_prompts_file)
+    assert read.tensors.keys() == small_prompts.keys()
+    assert all(torch.equal(read.tensors[k], small_prompts[k]) for k in small_prompts)
+    assert (read.config.context_length, read.config.deep_depth, read.config.deep_length) == (5, 3, 2)
+    assert read.config.words == ("object.", "damaged object.")
+    assert read.backbone_sha256 is None
+
+
+def test_a_checkpoint_without_its_clip_is_a_recorded_warning(detector) -> None:
+    assert any(w.startswith("prompts-backbone-unrecorded: epoch_15.pth") for w in detector.warnings)
+    assert detector.trained
+
+
+def test_round_trip(detector, small_clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / "ours.safetensors"
+    save_prompts(detector, path)
+    again = create_model(small_clip, path, 56, (6,), dpam_layers=4)
+    assert torch.equal(again.text_features, detector.text_features)
+    assert again.prompt_learner.config == detector.prompt_learner.config
+    assert not any("unrecorded" in w for w in again.warnings)
+    with safe_open(path, "pt") as file:
+        assert file.metadata()["backbone_sha256"] == detector.backbone_sha256
+
+
+def test_the_words_travel_with_our_file(small_clip: Path, tmp_path: Path) -> None:
+    config = PromptConfig(context_length=3, deep_depth=2, class_name="skin", abnormal="diseased {}")
+    saved = create_model(small_clip, None, 56, (6,), dpam_layers=4, prompt_config=config)
+    save_prompts(saved, tmp_path / "skin.safetensors")
+    assert read_prompts(tmp_path / "skin.safetensors").config == config
+
+
+def test_prompts_of_another_clip_are_refused_with_both_names_and_hashes(detector, tmp_path: Path) -> None:
+    save_prompts(detector, tmp_path / "ours.safetensors")
+    other = create_model("untrained", image_size=70)
+    with pytest.raises(WeightsError) as error:
+        load_prompts(other, read_prompts(tmp_path / "ours.safetensors"))
+    for part in (detector.backbone_name, detector.backbone_sha256, other.backbone_name, other.backbone_sha256):
+        assert part in str(error.value)
+
+
+def test_prompts_of_another_width_are_refused(small_clip: Path, tmp_path: Path) -> None:
+    save_file(prompt_state(96, 5, 3, 2, seed=1), tmp_path / "narrow.safetensors")
+    with pytest.raises(WeightsError, match=r"has shape \(2, 96\).*need \(2, 128\)"):
+        create_model(small_clip, tmp_path / "narrow.safetensors", 56, (6,), dpam_layers=4)
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch pwned",)
+
+
+def written(path: Path, content: object) -> Path:
+    torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ctx_pos": None}, "ctx_pos missing"),
+        ({"visual.proj": torch.zeros(2)}, "unexpected visual.proj"),
+        ({"ctx_pos": torch.full((1, 1, 5, 128), float("nan"))}, "not a tensor of finite numbers"),
+        ({"ctx_pos": torch.zeros(1, 1, 4, 128)}, "must both have the shape"),
+        ({"ctx_pos": "text"}, "not a tensor of finite numbers"),
+    ],
+)
+def test_wrong_contents_are_refused(small_prompts, tmp_path: Path, change: dict, message: str) -> None:
+    state = {k: v for k, v in {**small_prompts, **change}.items() if v is not None}
+    with pytest.raises(WeightsError, match=message):
+        read_prompts(written(tmp_path / "bad.pth", {"prompt_learner": state}))
+
+
+def test_unsafe_and_damaged_files_are_refused(small_prompts_file: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match=r"code.pth: refused.*Python objects or code"):
+        read_prompts(written(tmp_path / "code.pth", {"prompt_learner": Evil()}))
+    (tmp_path / "legacy.pth").write_bytes(pickle.dumps({"prompt_learner": Evil()}))
+    with pytest.raises(WeightsError, match="legacy.pth"):
+        read_prompts(tmp_path / "legacy.pth")
+    assert not (tmp_path / "pwned").exists()
+
+    whole = small_prompts_file.read_bytes()
+    for name in ("cut.pth", "cut.safetensors"):
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(WeightsError, match=name):
+            read_prompts(tmp_path / name)
+    (tmp_path / "page.pth").write_text("<!DOCTYPE html><title>Not found</title>")
+    with pytest.raises(WeightsError, match="page.pth"):
+        read_prompts(tmp_path / "page.pth")
+    with pytest.raises(WeightsError, match="no such prompt file"):
+        read_prompts(tmp_path / "absent.pth")
+    with pytest.raises(WeightsError, match='expected {"prompt_learner": ...}'):
+        read_prompts(written(tmp_path / "clip.pth", {"state_dict": {}}))

@@ -1,0 +1,62 @@
+"""Windows: names, rules and limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.data import get_testdata_file
+
+from anomalyclip_med.data import find_scans
+from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.transforms import CT_WINDOWS, WindowRule, parse_window, window_limits
+
+
+@pytest.mark.parametrize(
+    ("window", "parsed"),
+    [
+        ("brain", (40, 80)),
+        ("auto", WindowRule.AUTO),
+        ("voi", WindowRule.VOI),
+        ([50, 350], (50.0, 350.0)),
+        ((-600, 1500), (-600.0, 1500.0)),
+    ],
+)
+def test_parse(window, parsed) -> None:
+    assert parse_window(window) == parsed
+
+
+@pytest.mark.parametrize("window", ["brian", [40], [40, 0], [40, -80], ""])
+def test_unknown_windows_are_refused(window) -> None:
+    with pytest.raises(ConfigurationError, match="unknown: use auto, percentile, voi, brain"):
+        parse_window(window)
+
+
+def test_ct_goes_through_the_abdomen_window_and_can_use_its_own() -> None:
+    (scan,), _ = find_scans([Path(str(get_testdata_file("CT_small.dcm")))])
+    assert window_limits(scan, WindowRule.AUTO) == (-160, 240)
+    assert window_limits(scan, parse_window("brain")) == (0, 80)
+    assert CT_WINDOWS["abdomen"] == (40, 400)
+
+
+def test_the_files_own_window() -> None:
+    path = Path(str(get_testdata_file("MR_small.dcm")))
+    header = pydicom.dcmread(path)
+    (scan,), _ = find_scans([path])
+    low, high = window_limits(scan, WindowRule.VOI)
+    assert (low + high) / 2 == float(header.WindowCenter)
+    assert high - low == float(header.WindowWidth)
+
+
+def test_pictures_are_taken_as_stored_and_volumes_by_percentile(tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 8), 17, np.uint8)).save(tmp_path / "a.png")
+    rng = np.random.default_rng(0)
+    values = rng.normal(1000, 100, (20, 20, 10)).astype(np.float32)
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "b.nii.gz")
+    (picture, volume), _ = find_scans([tmp_path])
+    assert window_limits(picture, WindowRule.AUTO) == (0, 255)
+    assert window_limits(volume, WindowRule.AUTO) == pytest.approx(tuple(np.percentile(values, (0.5, 99.5))), rel=1e-6)

@@ -1,0 +1,68 @@
+"""Maps as NIfTI: grid, geometry codes, fixed scale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from pydicom.data import get_testdata_file
+
+from anomalyclip_med.data import find_scans
+from anomalyclip_med.writers import write_map_nifti
+
+
+def written(scan, path: Path) -> nib.Nifti1Image:
+    rng = np.random.default_rng(0)
+    values = rng.random(scan.shape, dtype=np.float32)
+    write_map_nifti(path, values, scan, "UNTRAINED anomaly map")
+    image = nib.load(path)
+    np.testing.assert_array_equal(np.asarray(image.dataobj), values)
+    return image
+
+
+@pytest.mark.parametrize(("qform_code", "sform_code"), [(1, 0), (0, 4), (1, 2), (3, 3)])
+def test_nifti_geometry_is_copied_with_its_codes(tmp_path: Path, qform_code: int, sform_code: int) -> None:
+    qform = np.array([[-1.0, 0, 0, 10], [0, 0, 2, 20], [0, 3, 0, 30], [0, 0, 0, 1]])
+    sform = np.array([[-1.1, 0.1, 0, 11], [0, 0, 2, 21], [0, 3, 0, 31], [0, 0, 0, 1]])
+    source = nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), None)
+    source.set_qform(qform, qform_code)
+    source.set_sform(sform, sform_code)
+    nib.save(source, tmp_path / "source.nii")
+    (scan,), _ = find_scans([tmp_path / "source.nii"])
+    image = written(scan, tmp_path / "map.nii.gz")
+    original = nib.load(tmp_path / "source.nii")
+    np.testing.assert_allclose(image.affine, original.affine, atol=1e-6)
+    assert (int(image.header["qform_code"]), int(image.header["sform_code"])) == (qform_code, sform_code)
+    np.testing.assert_allclose(image.get_qform(), original.get_qform(), atol=1e-6)
+    assert (float(image.header["cal_min"]), float(image.header["cal_max"])) == (0, 1)
+    assert image.header["descrip"].item().startswith(b"UNTRAINED")
+    assert image.get_data_dtype() == np.float32
+
+
+def test_four_dimensions_keep_their_time_step(tmp_path: Path) -> None:
+    source = nib.Nifti1Image(np.zeros((4, 5, 6, 3), np.int16), np.diag([2.0, 2, 2, 1]))
+    source.header.set_zooms((2, 2, 2, 1.5))
+    source.header.set_xyzt_units("mm", "sec")
+    nib.save(source, tmp_path / "source.nii")
+    (scan,), _ = find_scans([tmp_path / "source.nii"])
+    image = written(scan, tmp_path / "map.nii")
+    assert image.shape == (4, 5, 6, 3)
+    assert image.header.get_zooms() == (2, 2, 2, 1.5)
+    assert image.header.get_xyzt_units() == ("mm", "sec")
+
+
+def test_dicom_geometry_stands_in_both_forms(tmp_path: Path) -> None:
+    (scan,), _ = find_scans([Path(str(get_testdata_file("MR_small.dcm")))])
+    image = written(scan, tmp_path / "map.nii.gz")
+    np.testing.assert_allclose(image.get_sform(), scan.affine, atol=1e-4)
+    np.testing.assert_allclose(image.get_qform(), scan.affine, atol=1e-3)
+
+
+def test_a_sheared_grid_has_no_qform(tmp_path: Path) -> None:
+    (scan,), _ = find_scans([Path(str(get_testdata_file("MR_small.dcm")))])
+    scan.affine = np.array([[-1.0, 0, 0, 0], [0, -1, 0.8, 0], [0, 0, 4, 0], [0, 0, 0, 1]])
+    image = written(scan, tmp_path / "map.nii.gz")
+    assert int(image.header["qform_code"]) == 0
+    np.testing.assert_allclose(image.affine, scan.affine, atol=1e-6)

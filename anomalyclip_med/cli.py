@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -113,6 +114,7 @@ def _score(arguments: argparse.Namespace) -> int:
     from anomalyclip_med.errors import ScanError
     from anomalyclip_med.inferers import IncompleteRunError
 
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it announces its own logging file
     names = (
         "clip",
         "prompts",

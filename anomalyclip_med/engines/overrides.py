@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import FrameType
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
@@ -35,9 +36,9 @@ def check_overrides() -> None:
 
 
 def _running_workflow() -> ConfigWorkflow | None:
-    frame = sys._getframe()
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
         if isinstance(owner := frame.f_locals.get("self"), ConfigWorkflow):
             return owner
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None

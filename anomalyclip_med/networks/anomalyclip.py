@@ -44,6 +44,10 @@ class AnomalyCLIP(nn.Module):
         seed: of the prompts' random start.
     """
 
+    upsample: Tensor
+    upsample_smooth: Tensor
+    _text_features: Tensor | None
+
     def __init__(
         self,
         backbone: ClipBackbone,

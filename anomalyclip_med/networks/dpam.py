@@ -82,6 +82,8 @@ class DPAMVisionTransformer(nn.Module):
         ConfigurationError: an option does not fit the tower.
     """
 
+    positional_embedding: Tensor
+
     def __init__(
         self,
         visual: VisionTransformer,

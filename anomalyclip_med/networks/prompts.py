@@ -61,6 +61,11 @@ class PromptLearner(nn.Module):
         seed: of the random start of the vectors (normal, standard deviation 0.02).
     """
 
+    words: Tensor
+    positional_embedding: Tensor
+    attention_mask: Tensor
+    end: Tensor
+
     def __init__(self, clip: open_clip.CLIP, config: PromptConfig | None = None, seed: int = 0) -> None:
         super().__init__()
         self.config = config = config or PromptConfig()

@@ -20,6 +20,9 @@ class SingleTensorDetector(nn.Module):
         detector: the detector to wrap.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, detector: AnomalyCLIP) -> None:
         super().__init__()
         self.detector = detector

@@ -1,0 +1,47 @@
+"""Aggregation: slices to series to study, with gaps."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from anomalyclip_med.inferers import IncompleteRunError, RunResults, highest_score
+
+PROVENANCE = {"trained": False, "notice": "UNTRAINED", "model": {}}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> RunResults:
+    for name in ("a", "b"):
+        nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.uint8), np.eye(4)), tmp_path / f"{name}.nii")
+    return RunResults.of_paths(tmp_path, "auto", PROVENANCE)
+
+
+def test_highest_score() -> None:
+    assert highest_score([0.2, math.nan, 0.7]) == 0.7
+    assert math.isnan(highest_score([math.nan]))
+    assert math.isnan(highest_score([]))
+
+
+def test_items_are_all_slices_in_order(results: RunResults) -> None:
+    assert [(i["scan"], i["slice"]) for i in results.items()] == [(s, k) for s in range(2) for k in range(6)]
+    assert all(i["image"] is results.scans[i["scan"]].scan for i in results.items())
+
+
+def test_top_slices_pass_over_what_was_not_scored(results: RunResults) -> None:
+    result = results.scans[0]
+    result.scores[:] = [0.1, np.nan, 0.9, 0.3, 0.9, np.nan]
+    assert result.top_slices(3) == [2, 4, 3]
+    assert result.top_slices(9) == [2, 4, 3, 0]
+    assert result.score == 0.9
+
+
+def test_failures_end_the_run_with_an_error(results: RunResults) -> None:
+    results.raise_if_failed()
+    results.fail_slice(1, 4, "b.nii: damaged")
+    with pytest.raises(IncompleteRunError, match=r"1 slice\(s\) of 1 scan\(s\).*b.nii: damaged"):
+        results.raise_if_failed()

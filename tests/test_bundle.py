@@ -1,0 +1,363 @@
+"""The zero-shot bundle as MONAI runs it: results, geometry, refusals, exports."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+from PIL import Image
+from pydicom.data import get_testdata_file
+from torch import nn
+
+from anomalyclip_med import create_model
+from anomalyclip_med.bundle import bundle_dir, run_bundle
+from anomalyclip_med.errors import ConfigurationError, ScanError, WeightsError
+from anomalyclip_med.inferers import IncompleteRunError
+from anomalyclip_med.networks import SingleTensorDetector
+
+from .conftest import located
+
+CONFIGS = bundle_dir("anomalyclip_zero_shot") / "configs"
+BUNDLE = "anomalyclip_zero_shot"
+
+
+def monai_bundle(command: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """`python -m monai.bundle` as a user types it."""
+    return subprocess.run(
+        [sys.executable, "-m", "monai.bundle", command, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+class BrightnessNetwork(nn.Module):
+    """Stands in for the detector where geometry is tested: the map is the picture, the score its maximum."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        brightness = images.mean(dim=1, keepdim=True)
+        return torch.cat([brightness, brightness.amax(dim=(2, 3), keepdim=True).expand_as(brightness)], dim=1)
+
+
+BRIGHTNESS = {"network_def": {"_target_": "tests.test_bundle.BrightnessNetwork"}, "device": "cpu"}
+
+
+def phantom(orientation: tuple[tuple[int, int, int], tuple[int, int, int]]) -> tuple[nib.Nifti1Image, np.ndarray]:
+    """An oblique-free volume with three different blobs, its axes permuted and flipped; and the hot point in mm."""
+    values = np.zeros((18, 24, 10), np.float32)
+    values[2:6, 3:9, 1:4] = 0.3
+    values[11:14, 15:18, 6:8] = 1.0
+    values[4:7, 17:20, 8] = 0.6
+    affine = np.array([[-1.5, 0, 0, 20], [0, 2.0, 0, -30], [0, 0, 3.0, 5], [0, 0, 0, 1]])
+    hot = affine @ [12, 16, 6.5, 1]
+    axes, flips = orientation
+    ornt = np.column_stack([axes, flips])
+    turned = nib.orientations.apply_orientation(values, ornt)
+    affine = affine @ nib.orientations.inv_ornt_aff(ornt, values.shape)
+    return nib.Nifti1Image(np.ascontiguousarray(turned), affine), hot[:3]
+
+
+ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
+
+
+def centre_of_mass(image: nib.Nifti1Image, above: float) -> np.ndarray:
+    values = np.asarray(image.dataobj)
+    voxels = np.argwhere(values > above)
+    weights = values[values > above]
+    return image.affine[:3, :3] @ np.average(voxels, axis=0, weights=weights) + image.affine[:3, 3]
+
+
+@pytest.mark.parametrize("plane", ["auto", "coronal", "sagittal"])
+def test_the_map_lands_on_the_right_voxels_in_all_48_orientations(tmp_path: Path, plane: str) -> None:
+    assert len(ORIENTATIONS) == 48
+    (tmp_path / "in").mkdir()
+    for number, orientation in enumerate(ORIENTATIONS):
+        nib.save(phantom(orientation)[0], tmp_path / "in" / f"p{number:02d}.nii.gz")
+    run_bundle(
+        BUNDLE,
+        ["inference.json"],
+        dataset_dir=tmp_path / "in",
+        output_dir=tmp_path / "out",
+        image_size=98,
+        plane=plane,
+        window=[0.5, 1.0],
+        top_slices=0,
+        **BRIGHTNESS,
+    )
+    canonical = None
+    for number, orientation in enumerate(ORIENTATIONS):
+        source, hot = phantom(orientation)
+        result = nib.load(tmp_path / "out" / f"p{number:02d}" / f"p{number:02d}_map.nii.gz")
+        assert result.shape == source.shape
+        np.testing.assert_allclose(result.affine, source.affine, atol=1e-6)
+        np.testing.assert_allclose(centre_of_mass(result, 0.8), hot, atol=0.25)  # an eighth of a voxel
+        assert np.abs(np.asarray(result.dataobj) - np.asarray(source.dataobj)).mean() < 0.02
+        # Whatever the axis order in the file, the model saw the same pictures: the maps agree voxel by voxel.
+        in_ras = np.asarray(nib.as_closest_canonical(result).dataobj)
+        canonical = in_ras if canonical is None else canonical
+        np.testing.assert_allclose(in_ras, canonical, atol=1e-5)
+
+
+def test_a_mixture_of_scans_through_the_command_line(tmp_path: Path) -> None:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in ("CT_small.dcm", "MR_small.dcm", "examples_ybr_color.dcm"):
+        shutil.copy(str(get_testdata_file(name)), folder)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 60, 3), dtype=np.uint8)).save(folder / "photo.jpg")
+    nib.save(phantom(ORIENTATIONS[5])[0], folder / "volume.nii.gz")
+    (folder / "notes.txt").write_text("not an image")
+
+    run = monai_bundle(
+        "run",
+        "--config_file",
+        str(CONFIGS / "inference.json"),
+        "--dataset_dir",
+        "scans",
+        "--output_dir",
+        "out",
+        "--image_size",
+        "70",
+        "--top_slices",
+        "1",
+        cwd=tmp_path,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "UNTRAINED" in run.stdout
+    assert "43/43" in run.stderr  # a progress bar per slice: 1 + 1 + 30 + 1 + 10
+
+    out = tmp_path / "out"
+    report = json.loads((out / "scores.json").read_text())
+    assert report["trained"] is False
+    assert report["notice"].startswith("UNTRAINED")
+    assert len(report["model"]["clip_sha256"]) == 64
+    assert [Path(s["file"]).name for s in report["skipped_files"]] == ["notes.txt"]
+    series = {entry["scan"]: entry for study in report["studies"] for entry in study["series"]}
+    assert sorted(len(s["slices"]) for s in series.values()) == [1, 1, 1, 10, 30]
+    for name, entry in series.items():
+        scores = [s["score"] for s in entry["slices"]]
+        assert entry["score"] == max(scores)
+        assert all(0 <= s <= 1 for s in scores)
+        image = nib.load(out / name / f"{name}_map.nii.gz")
+        assert list(image.shape) == entry["shape"]
+        np.testing.assert_allclose(image.affine, entry["affine"], atol=1e-4)
+        values = np.asarray(image.dataobj)
+        assert 0 <= values.min() <= values.max() <= 1
+        assert b"UNTRAINED" in image.header["descrip"].item()
+        assert all((out / output).is_file() for output in entry["outputs"])
+        assert len(list((out / name).glob("*_overlay_*.png"))) == 1
+        assert (out / name / f"{name}_map.png").exists() == (len(scores) == 1)
+
+    with (out / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [sum(r["level"] == level for r in rows) for level in ("study", "series", "slice")] == [5, 5, 43]
+    assert {r["weights"] for r in rows} == {"UNTRAINED"}
+    by_slice = {(r["scan"], int(r["slice"])): float(r["score"]) for r in rows if r["level"] == "slice"}
+    for name, entry in series.items():
+        for s in entry["slices"]:
+            assert by_slice[name, s["slice"]] == pytest.approx(s["score"], abs=1e-6)
+
+
+def test_scores_do_not_depend_on_the_batch_size(tmp_path: Path) -> None:
+    nib.save(phantom(ORIENTATIONS[0])[0], tmp_path / "volume.nii.gz")
+    maps = []
+    for batch_size in (1, 7):
+        out = tmp_path / f"out{batch_size}"
+        options = {"image_size": 70, "batch_size": batch_size, "top_slices": 0, "device": "cpu"}
+        run_bundle(BUNDLE, ["inference.json"], dataset_dir=tmp_path / "volume.nii.gz", output_dir=out, **options)
+        maps.append(np.asarray(nib.load(out / "volume" / "volume_map.nii.gz").dataobj))
+    np.testing.assert_allclose(maps[0], maps[1], rtol=0, atol=1e-5)
+
+
+def test_one_bad_slice_loses_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    picture = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    for name in ("a.png", "b.png", "c.png"):
+        Image.fromarray(picture).save(tmp_path / "in" / name)
+    cut = tmp_path / "in" / "b.png"
+    cut.write_bytes(cut.read_bytes()[:900])
+    with pytest.raises(IncompleteRunError, match=r"1 slice\(s\) of 1 scan\(s\).*b\.png"):
+        run_bundle(
+            BUNDLE,
+            ["inference.json"],
+            dataset_dir=tmp_path / "in",
+            output_dir=tmp_path / "out",
+            image_size=70,
+            **BRIGHTNESS,
+        )
+    report = json.loads((tmp_path / "out" / "scores.json").read_text())
+    series = {s["scan"]: s for study in report["studies"] for s in study["series"]}
+    assert series["a"]["score"] == series["c"]["score"] is not None
+    assert series["b"]["score"] is None
+    assert "b.png" in series["b"]["slices"][0]["failure"]
+    assert np.isnan(np.asarray(nib.load(tmp_path / "out" / "b" / "b_map.nii.gz").dataobj)).all()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        ({"dataset_dir": "absent"}, ScanError, "absent: no such file or folder"),
+        ({"dataset_dir": "empty"}, ScanError, "no scan found in .*empty: 0 file"),
+        ({"dataset_dir": "text"}, ScanError, "no scan found in .*text: 1 file.*notes.txt"),
+        ({"image_siz": 70}, ConfigurationError, r"unknown option: image_siz \(did you mean image_size\?\)"),
+        ({"window": "brian"}, ConfigurationError, "window='brian' is unknown"),
+        ({"plane": "oblique"}, ConfigurationError, "plane='oblique' is unknown"),
+        ({"image_size": 71}, ConfigurationError, "not a multiple of the patch size"),
+        ({"clip": "absent.pt"}, WeightsError, "absent.pt"),
+        ({"prompts": "absent.pth"}, WeightsError, "absent.pth"),
+        ({"top_slices": -1}, ConfigurationError, "top_slices"),
+        ({"clip": "$__import__('os').getcwd()"}, ConfigurationError, "must not begin with"),
+    ],
+)
+def test_mistakes_are_errors(tmp_path: Path, monkeypatch, overrides: dict, error: type, message: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "notes.txt").write_text("hello")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
+    options = {"dataset_dir": "a.png", "output_dir": "out", "image_size": 70, "device": "cpu", **overrides}
+    with pytest.raises(error, match=message):
+        run_bundle(BUNDLE, ["inference.json"], **options)
+    assert not (tmp_path / "out" / "scores.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "mistake", [("--image_siz", "70"), ("--dataset_dir", "absent"), ("--network_def#detectr", "1")], ids=lambda m: m[0]
+)
+def test_mistakes_end_monais_runner_with_an_error(tmp_path: Path, mistake: tuple[str, str]) -> None:
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
+    options = {"--config_file": str(CONFIGS / "inference.json"), "--dataset_dir": "a.png", "--image_size": "70"}
+    options[mistake[0]] = mistake[1]
+    run = monai_bundle("run", *itertools.chain(*options.items()), cwd=tmp_path)
+    assert run.returncode != 0
+    assert not (tmp_path / "eval" / "scores.csv").exists()
+
+
+def test_monai_finds_all_properties_it_asks_for(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
+    workflow = ConfigWorkflow(
+        str(CONFIGS / "inference.json"), workflow_type="infer", logging_file=False, dataset_dir=tmp_path, image_size=70
+    )
+    workflow.initialize()
+    assert workflow.check_properties() == []
+
+
+def test_metadata_is_valid(tmp_path: Path) -> None:
+    schema = located("ANOMALYCLIP_MED_MONAI", "monai") / "meta_schema_20240725.json"
+    arguments = ("--meta_file", str(CONFIGS / "metadata.json"), "--filepath", str(schema))
+    run = monai_bundle("verify_metadata", *arguments, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "verified with no error" in run.stdout + run.stderr
+
+
+NETWORK = (
+    "--net_id",
+    "network_def",
+    "--meta_file",
+    str(CONFIGS / "metadata.json"),
+    "--config_file",
+    str(CONFIGS / "inference.json"),
+)
+
+
+def test_network_input_and_output_are_as_the_metadata_says(tmp_path: Path) -> None:
+    run = monai_bundle("verify_net_in_out", *NETWORK, "--device", "cpu", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "verified with no error" in run.stdout + run.stderr
+
+
+@pytest.fixture(scope="module")
+def exported_weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SingleTensorDetector]:
+    """A checkpoint whose prompts differ from those that the configuration starts with."""
+    network = SingleTensorDetector(create_model("untrained", image_size=70, seed=5))
+    with torch.no_grad():
+        network.detector.prompt_learner.ctx_neg.mul_(40)
+    path = tmp_path_factory.mktemp("export") / "model.pt"
+    torch.save(network.state_dict(), path)
+    return path, network
+
+
+def test_ckpt_export(exported_weights: tuple[Path, SingleTensorDetector], tmp_path: Path) -> None:
+    checkpoint, network = exported_weights
+    files = ("--ckpt_file", str(checkpoint), "--filepath", "model.ts", "--image_size", "70")
+    run = monai_bundle("ckpt_export", *NETWORK, *files, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr[-2000:]
+    images = torch.rand(3, 3, 70, 70)
+    torch.testing.assert_close(torch.jit.load(tmp_path / "model.ts")(images), network(images), rtol=0, atol=1e-5)
+
+
+def test_ckpt_export_refuses_a_checkpoint_that_is_not_the_whole_network(tmp_path: Path) -> None:
+    torch.save({"ctx_pos": torch.zeros(1, 1, 12, 128)}, tmp_path / "prompts.pt")
+    files = ("--ckpt_file", "prompts.pt", "--filepath", "model.ts", "--image_size", "70")
+    run = monai_bundle("ckpt_export", *NETWORK, *files, cwd=tmp_path)
+    assert run.returncode != 0
+    assert "Missing key(s) in state_dict" in run.stderr
+    assert not (tmp_path / "model.ts").exists()
+
+
+def test_onnx_export(exported_weights: tuple[Path, SingleTensorDetector], tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    checkpoint, network = exported_weights
+    files = ("--ckpt_file", str(checkpoint), "--filepath", "model.onnx", "--image_size", "70")
+    run = monai_bundle("onnx_export", *NETWORK, *files, "--input_shape", "[1,3,70,70]", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr[-2000:]
+    session = runtime.InferenceSession(tmp_path / "model.onnx")
+    images = torch.rand(1, 3, 70, 70)
+    (output,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    np.testing.assert_allclose(output, network(images).numpy(), rtol=0, atol=1e-5)
+
+
+def test_evaluation(tmp_path: Path) -> None:
+    """Known maps give known metrics; normal images need no mask; classes are averaged."""
+    rng = np.random.default_rng(0)
+    entries = []
+    for number in range(8):
+        anomalous = number % 2
+        picture = rng.integers(0, 60, (56, 56), dtype=np.uint8)
+        mask = np.zeros((56, 56), np.uint8)
+        if anomalous:
+            mask[20:30, 10 + number : 30 + number] = 255
+            picture[mask > 0] = 200
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+        Image.fromarray(mask).save(tmp_path / f"{number}_mask.png")
+        entry = {"image": f"{number}.png", "label": anomalous, "class": "brain" if number < 4 else "skin"}
+        entries.append({**entry, "mask": f"{number}_mask.png"} if anomalous else entry)
+    (tmp_path / "datalist.json").write_text(json.dumps({"test": entries}))
+    run_bundle(
+        BUNDLE,
+        ["inference.json", "evaluate.json"],
+        dataset_dir=str(tmp_path),
+        output_dir=tmp_path / "out",
+        image_size=56,
+        **BRIGHTNESS,
+    )
+    report = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert set(report["classes"]) == {"brain", "skin"}
+    for metric in ("pixel_auroc", "pixel_aupro", "image_auroc", "image_ap"):
+        assert report["mean"][metric] == pytest.approx(1.0)
+    assert report["classes"]["skin"]["images"] == 4
+    assert report["classes"]["skin"]["anomalous"] == 2
+
+
+def test_evaluation_without_normal_images_leaves_image_metrics_empty(tmp_path: Path) -> None:
+    Image.fromarray(np.full((56, 56), 90, np.uint8)).save(tmp_path / "a.png")
+    mask = np.zeros((56, 56), np.uint8)
+    mask[:20] = 255
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    (tmp_path / "datalist.json").write_text(json.dumps({"test": [{"image": "a.png", "mask": "m.png", "label": 1}]}))
+    options = {"dataset_dir": str(tmp_path), "output_dir": tmp_path / "out", "image_size": 56, **BRIGHTNESS}
+    run_bundle(BUNDLE, ["inference.json", "evaluate.json"], **options)
+    result = json.loads((tmp_path / "out" / "metrics.json").read_text())["classes"]["all"]
+    assert result["image_auroc"] is None
+    assert "only anomalous" in result["undefined"]["image_auroc"]
+    assert result["pixel_auroc"] == 0.5

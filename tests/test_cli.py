@@ -1,0 +1,104 @@
+"""The command line: what it does, what it says, how it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from anomalyclip_med import weights
+from anomalyclip_med.cli import main
+
+
+def picture(path: Path, seed: int = 0) -> Path:
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 50), dtype=np.uint8)).save(path)
+    return path
+
+
+def test_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "more").mkdir()
+    paths = [picture(tmp_path / "a.png", 1), picture(tmp_path / "more" / "b.png", 2).parent]
+    options = "--image-size 84 --feature-layers 12,24 --window 100,200 --batch-size 1 --top-slices 0 --device cpu"
+    assert main(["score", *map(str, paths), "-o", str(tmp_path / "out"), *options.split()]) == 0
+    report = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert report["model"]["image_size"] == 84
+    assert report["model"]["feature_layers"] == [12, 24]
+    assert report["settings"]["window"] == [100, 200]
+    assert {s["study"] for s in report["studies"]} == {"a", "b"}
+    printed = capsys.readouterr().out
+    assert "UNTRAINED" in printed
+    assert str(tmp_path / "out") in printed
+
+
+def test_prompts_are_used(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(1)
+    prompts = {k: torch.randn(1, 1, 12, 128, generator=generator) for k in ("ctx_pos", "ctx_neg")}
+    torch.save({"prompt_learner": prompts}, tmp_path / "prompts.pth")
+    picture(tmp_path / "a.png")
+    command = ["score", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "--image-size", "70"]
+    assert main([*command, "--prompts", str(tmp_path / "prompts.pth")]) == 0
+    model = json.loads((tmp_path / "out" / "scores.json").read_text())["model"]
+    assert model["prompts"] == "prompts.pth"
+    assert model["prompt_config"]["deep_depth"] == 1
+
+
+def test_exit_status_1_when_something_could_not_be_scored(tmp_path: Path, capsys) -> None:
+    picture(tmp_path / "a.png")
+    bad = picture(tmp_path / "b.png")
+    bad.write_bytes(bad.read_bytes()[:700])
+    assert main(["score", str(tmp_path), "-o", str(tmp_path / "out"), "--image-size", "70"]) == 1
+    assert "b.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent"], "absent: no such file or folder"),
+        (["a.png", "--window", "brian"], "window='brian' is unknown"),
+        (["a.png", "--clip", "ViT-L-14-336/openay"], "openai"),
+        (["a.png", "--prompts", "anomalyclip-mvtek"], "anomalyclip-mvtec"),
+        (["a.png", "--prompts", "anomalyclip-mvtec"], "anomalyclip-med weights fetch anomalyclip-mvtec"),
+    ],
+)
+def test_exit_status_2_with_one_clear_sentence(tmp_path: Path, monkeypatch, capsys, arguments, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ANOMALYCLIP_MED_CACHE", str(tmp_path / "cache"))
+    picture(tmp_path / "a.png")
+    assert main(["score", *arguments, "-o", "out", "--image-size", "70"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("anomalyclip-med: ")
+    assert message in error
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    "command", [["--help"], ["score", "--help"], ["weights", "--help"], ["weights", "fetch", "--help"]]
+)
+def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(command)
+    assert end.value.code == 0
+    if command[0] == "score":
+        shown = capsys.readouterr().out
+        for word in ("scores.json", "--window", "brain", "--plane", "examples:", "exit status"):
+            assert word in shown
+
+
+def test_weights_commands(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("ANOMALYCLIP_MED_CACHE", str(tmp_path))
+    assert main(["weights", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert "anomalyclip-mvtec" in listed
+    assert "anomalyclip-visa" in listed
+    assert listed.count("missing") == 2
+    assert main(["weights", "verify", "anomalyclip-mvtec"]) == 1
+    (tmp_path / "other.pth").write_bytes(b"something else")
+    assert main(["weights", "verify", str(tmp_path / "other.pth")]) == 1
+    fetched = []
+    monkeypatch.setattr(weights, "fetch", lambda name, folder: fetched.append((name, folder)) or tmp_path / "x.pth")
+    assert main(["weights", "fetch", "anomalyclip-visa", "--to", str(tmp_path)]) == 0
+    assert fetched == [("anomalyclip-visa", tmp_path)]

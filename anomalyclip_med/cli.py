@@ -82,6 +82,7 @@ def _add_score(commands: Any) -> None:
         metavar="NAME",
         help="open_clip NAME/TAG or a weights file (default: untrained, for trying out)",
     )
+    option("--activation", choices=("quick_gelu", "gelu"), help="for a CLIP file that does not tell its activation")
     option("--prompts", metavar="NAME", help="name from 'weights list', or a file")
     option("--device", metavar="DEVICE", help="cpu, cuda:0, ... (default: a GPU where there is one)")
     option("--image-size", type=int, metavar="PIXELS", help="side of the model's input (default: 518)")
@@ -98,7 +99,8 @@ def _add_score(commands: Any) -> None:
         type=_window,
         metavar="WINDOW",
         help="auto, percentile, voi (the file's own), brain, subdural, stroke, bone, lung, mediastinum, abdomen, or "
-        "CENTRE,WIDTH (default: auto: CT abdomen, 8-bit pictures as stored, else percentiles 0.5 to 99.5)",
+        "CENTRE,WIDTH, as in --window=-600,1500 (default: auto: CT abdomen, 8-bit pictures as stored, else percentiles "
+        "0.5 to 99.5)",
     )
     option(
         "--plane",
@@ -117,6 +119,7 @@ def _score(arguments: argparse.Namespace) -> int:
     logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it announces its own logging file
     names = (
         "clip",
+        "activation",
         "prompts",
         "device",
         "image_size",

@@ -9,7 +9,7 @@ from typing import Any
 from anomalyclip_med import __version__
 from anomalyclip_med.networks import AnomalyCLIP
 
-UNTRAINED_NOTICE = "UNTRAINED: random weights; scores and maps mean nothing"
+UNTRAINED_NOTICE = "UNTRAINED: random weights or prompts; scores and maps mean nothing"
 
 
 def provenance(detector: AnomalyCLIP, **settings: Any) -> dict[str, Any]:

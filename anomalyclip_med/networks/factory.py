@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from anomalyclip_med.backbones import load_clip
+from anomalyclip_med.backbones import Activation, load_clip
 from anomalyclip_med.networks.anomalyclip import AnomalyCLIP
 from anomalyclip_med.networks.checkpoint import load_prompts, read_prompts
 from anomalyclip_med.networks.dpam import DPAMAttention
@@ -23,6 +23,7 @@ def create_model(
     sigma: float = 4.0,
     prompt_config: PromptConfig | None = None,
     seed: int = 0,
+    activation: Activation | str | None = None,
 ) -> AnomalyCLIP:
     """Build an AnomalyCLIP detector in eval mode.
 
@@ -38,6 +39,7 @@ def create_model(
         prompt_config: shape and words of new prompts; of a file, only the words, and only where it does not
             record them.
         seed: of new prompts' random start.
+        activation: ``quick_gelu`` or ``gelu``, for CLIP files that do not tell it.
 
     Raises:
         WeightsError: weights or prompts are missing, damaged, unsafe or do not fit.
@@ -51,7 +53,7 @@ def create_model(
     """
     checkpoint = None if prompts is None else read_prompts(resolve_prompts(prompts), prompt_config)
     detector = AnomalyCLIP(
-        load_clip(clip),
+        load_clip(clip, activation=activation),
         image_size=image_size,
         feature_layers=feature_layers,
         dpam_layers=dpam_layers,

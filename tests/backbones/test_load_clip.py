@@ -10,9 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from anomalyclip_med import create_model
 from anomalyclip_med.backbones import Activation, clip, load_clip
 from anomalyclip_med.backbones.architecture import Architecture
 from anomalyclip_med.errors import WeightsError
+from anomalyclip_med.networks import PromptConfig
 
 MARKERS = {"input_resolution": 70, "context_length": 77, "vocab_size": 49408}
 CONFIG = {
@@ -106,6 +108,23 @@ def test_openai_state_dict(sample, tmp_path, dtype, suffix):
 def test_old_pickle(sample, tmp_path):
     torch.save(half(sample.state), tmp_path / "clip.pt", _use_new_zipfile_serialization=False)
     assert_same(load_clip(tmp_path / "clip.pt"), sample)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_format_gives_the_same_maps(sample, tmp_path):
+    files = [archive_of(sample, tmp_path / "archive.pt", "script"), tmp_path / "half.pt", tmp_path / "oc.safetensors"]
+    torch.save(half(sample.state), files[1])
+    save_file(sample.state, files[2])
+    config = PromptConfig(deep_depth=2)
+    images = torch.randn(2, 3, 98, 98, generator=torch.Generator().manual_seed(0))
+    outputs = [
+        create_model(f, image_size=98, feature_layers=(1, 3), dpam_layers=2, prompt_config=config)(images)
+        for f in files
+    ]
+    for other in outputs[1:]:
+        torch.testing.assert_close(other.anomaly_map, outputs[0].anomaly_map, rtol=0, atol=1e-5)
+        torch.testing.assert_close(other.score, outputs[0].score, rtol=0, atol=1e-5)
+    assert outputs[0].anomaly_map.std() > 1e-3
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import nibabel as nib
 import numpy as np
@@ -23,7 +24,7 @@ from anomalyclip_med import create_model
 from anomalyclip_med.bundle import bundle_dir, run_bundle
 from anomalyclip_med.errors import ConfigurationError, ScanError, WeightsError
 from anomalyclip_med.inferers import IncompleteRunError
-from anomalyclip_med.networks import SingleTensorDetector
+from anomalyclip_med.networks import PromptLearner, SingleTensorDetector
 
 from .conftest import located
 
@@ -177,6 +178,14 @@ def test_scores_do_not_depend_on_the_batch_size(tmp_path: Path) -> None:
         run_bundle(BUNDLE, ["inference.json"], dataset_dir=tmp_path / "volume.nii.gz", output_dir=out, **options)
         maps.append(np.asarray(nib.load(out / "volume" / "volume_map.nii.gz").dataobj))
     np.testing.assert_allclose(maps[0], maps[1], rtol=0, atol=1e-5)
+
+
+def test_the_text_tower_runs_once_in_a_whole_run(tmp_path: Path) -> None:
+    nib.save(phantom(ORIENTATIONS[0])[0], tmp_path / "volume.nii.gz")
+    options = {"image_size": 70, "batch_size": 2, "top_slices": 0, "device": "cpu"}
+    with mock.patch.object(PromptLearner, "forward", autospec=True, side_effect=PromptLearner.forward) as text_tower:
+        run_bundle(BUNDLE, ["inference.json"], dataset_dir=tmp_path, output_dir=tmp_path / "out", **options)
+    assert text_tower.call_count == 1
 
 
 def test_one_bad_slice_loses_nothing_else(tmp_path: Path) -> None:

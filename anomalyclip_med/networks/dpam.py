@@ -74,7 +74,7 @@ class DPAMVisionTransformer(nn.Module):
     Args:
         visual: open_clip's vision tower; its modules are used in place, nothing is copied.
         image_size: side S of the square input in pixels, a multiple of the patch size.
-        feature_layers: blocks, counting from 1, whose patch tokens are returned.
+        feature_layers: blocks, counting from 1, whose patch tokens are returned, in the order of the blocks.
         dpam_layers: number of last blocks with a side path, or a (first, last) pair of block numbers.
         dpam: what attends to itself in the side path.
 
@@ -100,14 +100,12 @@ class DPAMVisionTransformer(nn.Module):
             raise ConfigurationError(
                 f"image_size={image_size} is not a multiple of the patch size {patch}: use {below} or {below + patch}"
             )
-        self.feature_layers = tuple(feature_layers)
+        self.feature_layers = tuple(sorted(set(feature_layers)))
         if not self.feature_layers or not all(1 <= layer <= depth for layer in self.feature_layers):
             raise ConfigurationError(
                 f"feature_layers={list(self.feature_layers)} does not fit a transformer of {depth} blocks: "
                 f"give block numbers from 1 to {depth}"
             )
-        if list(self.feature_layers) != sorted(set(self.feature_layers)):
-            raise ConfigurationError(f"feature_layers={list(self.feature_layers)} must rise without repeats")
         try:
             self.dpam = DPAMAttention(dpam)
         except ValueError:

@@ -123,7 +123,7 @@ def test_object_aware_prompts_put_the_class_name_in_the_words(small_state, small
     [
         ({"image_size": 60}, "not a multiple of the patch size 14: use 56 or 70"),
         ({"feature_layers": (0, 6)}, "block numbers from 1 to 6"),
-        ({"feature_layers": (6, 3)}, "must rise"),
+        ({"feature_layers": (3, 7)}, "block numbers from 1 to 6"),
         ({"feature_layers": ()}, "block numbers from 1 to 6"),
         ({"dpam_layers": 7}, "does not fit a transformer of 6 blocks"),
         ({"dpam_layers": (5, 3)}, "does not fit"),

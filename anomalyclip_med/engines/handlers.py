@@ -132,6 +132,7 @@ class ScanWriter:
         lines = [f"Results: {self.output_dir}"]
         if self.results.skipped:
             lines.append(f"{len(self.results.skipped)} file(s) skipped; scores.json says why")
+        lines += self.results.provenance["warnings"]
         if self.results.provenance["notice"]:
             lines.append(self.results.provenance["notice"])
         return "\n".join(lines)

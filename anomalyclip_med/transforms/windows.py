@@ -19,7 +19,11 @@ CT_WINDOWS: dict[str, tuple[float, float]] = {
     "mediastinum": (50, 350),
     "abdomen": (40, 400),
 }
-"""Customary CT display windows as (centre, width) in HU."""
+"""Customary CT display windows as (centre, width) in HU.
+
+A named one is for CT and for volume files, which do not tell their modality; in a mixed run any other scan is shown by
+``AUTO``, because HU mean nothing there.
+"""
 
 
 class WindowRule(StrEnum):
@@ -35,7 +39,8 @@ class WindowRule(StrEnum):
     VOI = "voi"
 
 
-Window = WindowRule | tuple[float, float]
+Window = WindowRule | str | tuple[float, float]
+"""A rule, a name of `CT_WINDOWS`, or (centre, width) in the units of the scan."""
 
 _PERCENTILES = (0.5, 99.5)
 _SAMPLED_SLICES = 32
@@ -52,7 +57,7 @@ def parse_window(window: str | Sequence[float]) -> Window:
         if len(window) == 2 and window[1] > 0:
             return float(window[0]), float(window[1])
     elif window in CT_WINDOWS:
-        return CT_WINDOWS[window]
+        return window
     elif window in set(WindowRule):
         return WindowRule(window)
     names = ", ".join([*WindowRule, *CT_WINDOWS])
@@ -68,7 +73,10 @@ def window_limits(scan: Scan, window: Window) -> tuple[float, float]:
     if window is WindowRule.VOI:
         window = scan.window or WindowRule.AUTO
     if window is WindowRule.AUTO and scan.stored_range is None and scan.modality == "CT":
-        window = CT_WINDOWS["abdomen"]
+        window = "abdomen"
+    if window in CT_WINDOWS:
+        fits = scan.stored_range is None and scan.modality in ("CT", "")
+        window = CT_WINDOWS[str(window)] if fits else WindowRule.AUTO
     if isinstance(window, tuple):
         centre, width = window
         return centre - width / 2, centre + width / 2

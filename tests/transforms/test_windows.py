@@ -19,7 +19,7 @@ from anomalyclip_med.transforms import CT_WINDOWS, WindowRule, parse_window, win
 @pytest.mark.parametrize(
     ("window", "parsed"),
     [
-        ("brain", (40, 80)),
+        ("brain", "brain"),
         ("auto", WindowRule.AUTO),
         ("voi", WindowRule.VOI),
         ([50, 350], (50.0, 350.0)),
@@ -50,6 +50,18 @@ def test_the_files_own_window() -> None:
     low, high = window_limits(scan, WindowRule.VOI)
     assert (low + high) / 2 == float(header.WindowCenter)
     assert high - low == float(header.WindowWidth)
+
+
+def test_a_ct_window_leaves_other_modalities_alone(tmp_path: Path) -> None:
+    """In a mixed folder, HU limits would turn an MR or a photograph white."""
+    Image.fromarray(np.full((8, 8), 17, np.uint8)).save(tmp_path / "a.png")
+    nib.save(nib.Nifti1Image(np.full((4, 5, 6), 30, np.int16), np.eye(4)), tmp_path / "b.nii.gz")
+    (picture, volume), _ = find_scans([tmp_path])
+    (mr,), _ = find_scans([Path(str(get_testdata_file("MR_small.dcm")))])
+    assert window_limits(picture, parse_window("brain")) == (0, 255)
+    assert window_limits(mr, parse_window("brain")) == window_limits(mr, WindowRule.AUTO)
+    assert window_limits(volume, parse_window("brain")) == (0, 80)  # a volume file may be CT
+    assert window_limits(mr, (600.0, 1200.0)) == (0, 1200)  # numbers are taken at their word
 
 
 def test_pictures_are_taken_as_stored_and_volumes_by_percentile(tmp_path: Path) -> None:

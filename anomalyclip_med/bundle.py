@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,9 @@ def run_bundle(name: str, config_files: list[str], **overrides: Any) -> None:
     from monai.bundle import ConfigWorkflow
 
     for key, value in overrides.items():
-        if isinstance(value, str) and value[:1] in ("$", "@", "%"):
-            raise ConfigurationError(f"{key}={value!r} must not begin with {value[0]!r}; write a path as ./{value}")
+        for text in _strings(value):
+            if text[:1] in ("$", "@", "%"):
+                raise ConfigurationError(f"{key}={text!r} must not begin with {text[0]!r}; write a path as ./{text}")
     configs = bundle_dir(name) / "configs"
     workflow = ConfigWorkflow(
         config_file=[str(configs / file) for file in config_files],
@@ -58,3 +60,14 @@ def run_bundle(name: str, config_files: list[str], **overrides: Any) -> None:
                 raise cause from None
             cause = cause.__cause__
         raise
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All text in nested lists and dictionaries."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from _strings([*value.keys(), *value.values()])
+    elif isinstance(value, list | tuple):
+        for element in value:
+            yield from _strings(element)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AnomalyClipMedError as error:
         print(f"anomalyclip-med: {error}", file=sys.stderr)
         return 2
+    except Exception:  # 1 stands for an incomplete run, which is what Python itself would end with here
+        traceback.print_exc()
+        return 2
     except KeyboardInterrupt:
         return 130
 
@@ -85,14 +89,14 @@ def _add_score(commands: Any) -> None:
     option("--activation", choices=("quick_gelu", "gelu"), help="for a CLIP file that does not tell its activation")
     option("--prompts", metavar="NAME", help="name from 'weights list', or a file")
     option("--device", metavar="DEVICE", help="cpu, cuda:0, ... (default: a GPU where there is one)")
-    option("--image-size", type=int, metavar="PIXELS", help="side of the model's input (default: 518)")
+    option("--image-size", type=_positive, metavar="PIXELS", help="side of the model's input (default: 518)")
     option(
         "--feature-layers",
         type=_integers,
         metavar="N,N,...",
         help="blocks that make the map (default: 6,12,18,24)",
     )
-    option("--batch-size", type=int, metavar="SLICES", help="slices at a time (default: 4)")
+    option("--batch-size", type=_positive, metavar="SLICES", help="slices at a time (default: 4)")
     option = score.add_argument_group("scans").add_argument
     option(
         "--window",
@@ -113,7 +117,6 @@ def _add_score(commands: Any) -> None:
 
 def _score(arguments: argparse.Namespace) -> int:
     from anomalyclip_med.bundle import run_bundle
-    from anomalyclip_med.errors import ScanError
     from anomalyclip_med.inferers import IncompleteRunError
 
     logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it announces its own logging file
@@ -130,9 +133,6 @@ def _score(arguments: argparse.Namespace) -> int:
         "top_slices",
     )
     chosen = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    for path in arguments.paths:
-        if not path.exists():
-            raise ScanError(f"{path}: no such file or folder")
     try:
         run_bundle(
             "anomalyclip_zero_shot",
@@ -188,12 +188,23 @@ def _weights_verify(arguments: argparse.Namespace) -> int:
     return 0 if result.state is FileState.OK else 1
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
 def _integers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+    return [_positive(part) for part in text.split(",")]
 
 
 def _window(text: str) -> str | list[float]:
-    return [float(part) for part in text.split(",")] if "," in text else text
+    if "," not in text:
+        return text
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not CENTRE,WIDTH") from None
 
 
 if __name__ == "__main__":

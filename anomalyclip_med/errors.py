@@ -18,6 +18,10 @@ class ScanError(AnomalyClipMedError):
     """A scan, or a part of it, cannot be read."""
 
 
+class NotAScanError(ScanError):
+    """A file is in order, but holds no image: a text, a report, a segmentation."""
+
+
 class ConfigurationError(AnomalyClipMedError):
     """An option or configuration value is unknown or makes no sense."""
 

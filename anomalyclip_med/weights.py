@@ -25,6 +25,7 @@ from anomalyclip_med.errors import WeightsError
 _RAW_GITHUB = "https://raw.githubusercontent.com"
 _CHUNK = 2**20
 _MAX_CHECKPOINT = 2**28  # the published ones have about a tenth of it
+_OPENAI_VIT_L_14_336 = "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -39,6 +40,7 @@ class PromptCheckpoint:
         blob_id: Git's id of the file: SHA-1 of its header and content.
         trained_on: The data set whose masks trained the prompts.
         backbone: The CLIP that the prompts belong to, as `load_clip` names it.
+        backbone_sha256: Of that CLIP's file as its publisher gives it.
         description: One sentence for a list.
     """
 
@@ -48,6 +50,7 @@ class PromptCheckpoint:
     blob_id: str
     trained_on: str
     backbone: str
+    backbone_sha256: str
     description: str
 
     def url(self, base_url: str = _RAW_GITHUB) -> str:
@@ -70,6 +73,7 @@ _REGISTRY = {
             blob_id="72adc786e031b49ea288ba5f815f0d38cf158708",
             trained_on="MVTec AD",
             backbone="ViT-L-14-336/openai",
+            backbone_sha256=_OPENAI_VIT_L_14_336,
             description="Trained on MVTec AD, for everything else: the authors' choice for medical images.",
         ),
         PromptCheckpoint(
@@ -79,6 +83,7 @@ _REGISTRY = {
             blob_id="c90f1d9d92d158b436a8fc193f984d4cec8b1fc8",
             trained_on="VisA",
             backbone="ViT-L-14-336/openai",
+            backbone_sha256=_OPENAI_VIT_L_14_336,
             description="Trained on VisA, to be tested on MVTec AD.",
         ),
     )

@@ -195,7 +195,7 @@ def test_one_bad_slice_loses_nothing_else(tmp_path: Path) -> None:
         Image.fromarray(picture).save(tmp_path / "in" / name)
     cut = tmp_path / "in" / "b.png"
     cut.write_bytes(cut.read_bytes()[:900])
-    with pytest.raises(IncompleteRunError, match=r"1 slice\(s\) of 1 scan\(s\).*b\.png"):
+    with pytest.raises(IncompleteRunError, match=r"1 slice\(s\) not scored.*b\.png"):
         run_bundle(
             BUNDLE,
             ["inference.json"],
@@ -212,9 +212,53 @@ def test_one_bad_slice_loses_nothing_else(tmp_path: Path) -> None:
     assert np.isnan(np.asarray(nib.load(tmp_path / "out" / "b" / "b_map.nii.gz").dataobj)).all()
 
 
+class FailingNetwork(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("out of memory")
+
+
+def test_a_failure_of_the_network_ends_the_run(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
+    failing = {"network_def": {"_target_": "tests.test_bundle.FailingNetwork"}, "device": "cpu", "image_size": 70}
+    with pytest.raises(RuntimeError) as error:
+        run_bundle(BUNDLE, ["inference.json"], dataset_dir=tmp_path, output_dir=tmp_path / "out", **failing)
+    assert "out of memory" in str(error.value.__cause__)
+    assert not (tmp_path / "out" / "scores.json").exists()
+
+
+def test_a_scan_that_cannot_be_written_loses_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "scores.csv.png"):
+        Image.fromarray(np.full((8, 8), 90, np.uint8)).save(tmp_path / "in" / name)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_text("a file where a folder must go")
+    options = {"dataset_dir": tmp_path / "in", "output_dir": tmp_path / "out", "image_size": 70, **BRIGHTNESS}
+    with pytest.raises(IncompleteRunError, match=r"1 scan\(s\) not written; the first because: a: its files"):
+        run_bundle(BUNDLE, ["inference.json"], **options)
+    report = json.loads((tmp_path / "out" / "scores.json").read_text())
+    series = {s["scan"]: s for study in report["studies"] for s in study["series"]}
+    assert "could not be written" in series["a"]["write_failure"]
+    assert series["a"]["score"] is not None
+    assert len(series["scores.csv_2"]["outputs"]) == 3
+    assert (tmp_path / "out" / "scores.csv").is_file()
+
+
+def test_a_second_run_neither_scores_nor_mixes_with_the_first(tmp_path: Path) -> None:
+    nib.save(phantom(ORIENTATIONS[0])[0], tmp_path / "volume.nii.gz")
+    options = {"dataset_dir": tmp_path, "output_dir": tmp_path / "results", "image_size": 70, **BRIGHTNESS}
+    run_bundle(BUNDLE, ["inference.json"], top_slices=4, **options)
+    run_bundle(BUNDLE, ["inference.json"], top_slices=1, **options)
+    report = json.loads((tmp_path / "results" / "scores.json").read_text())
+    assert [study["study"] for study in report["studies"]] == ["volume"]
+    assert len(list((tmp_path / "results" / "volume").glob("*_overlay_*.png"))) == 1
+
+
 @pytest.mark.parametrize(
     ("overrides", "error", "message"),
     [
+        ({"output_dir": "a.png/out"}, ConfigurationError, "results cannot be written there"),
+        ({"datalist": "list.json"}, ConfigurationError, "unknown option: datalist"),
+        ({"dataset_dir": ["$__import__('os').getcwd()"]}, ConfigurationError, "must not begin with"),
         ({"dataset_dir": "absent"}, ScanError, "absent: no such file or folder"),
         ({"dataset_dir": "empty"}, ScanError, "no scan found in .*empty: 0 file"),
         ({"dataset_dir": "text"}, ScanError, "no scan found in .*text: 1 file.*notes.txt"),
@@ -241,14 +285,21 @@ def test_mistakes_are_errors(tmp_path: Path, monkeypatch, overrides: dict, error
 
 
 @pytest.mark.parametrize(
-    "mistake", [("--image_siz", "70"), ("--dataset_dir", "absent"), ("--network_def#detectr", "1")], ids=lambda m: m[0]
+    ("mistake", "message"),
+    [
+        (("--image_siz", "70"), "unknown option: image_siz (did you mean image_size?)"),
+        (("--dataset_dir", "absent"), "absent: no such file or folder"),
+        (("--network_def#detectr", "1"), "detectr"),
+    ],
+    ids=lambda value: value[0],
 )
-def test_mistakes_end_monais_runner_with_an_error(tmp_path: Path, mistake: tuple[str, str]) -> None:
+def test_mistakes_end_monais_runner_with_an_error(tmp_path: Path, mistake: tuple[str, str], message: str) -> None:
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
     options = {"--config_file": str(CONFIGS / "inference.json"), "--dataset_dir": "a.png", "--image_size": "70"}
     options[mistake[0]] = mistake[1]
     run = monai_bundle("run", *itertools.chain(*options.items()), cwd=tmp_path)
     assert run.returncode != 0
+    assert message in run.stderr
     assert not (tmp_path / "eval" / "scores.csv").exists()
 
 
@@ -356,6 +407,22 @@ def test_evaluation(tmp_path: Path) -> None:
         assert report["mean"][metric] == pytest.approx(1.0)
     assert report["classes"]["skin"]["images"] == 4
     assert report["classes"]["skin"]["anomalous"] == 2
+
+
+@pytest.mark.parametrize("damage", ["truncated", "mask"])
+def test_evaluation_over_part_of_a_test_set_is_no_evaluation(tmp_path: Path, damage: str) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (56, 56), dtype=np.uint8)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(picture).save(tmp_path / name)
+    Image.fromarray(picture[:40] if damage == "mask" else picture).save(tmp_path / "m.png")
+    if damage == "truncated":
+        (tmp_path / "b.png").write_bytes((tmp_path / "b.png").read_bytes()[:900])
+    entries = [{"image": "a.png", "label": 0}, {"image": "b.png", "label": 1, "mask": "m.png"}]
+    (tmp_path / "datalist.json").write_text(json.dumps({"test": entries}))
+    options = {"dataset_dir": str(tmp_path), "output_dir": tmp_path / "out", "image_size": 56, **BRIGHTNESS}
+    with pytest.raises(ScanError, match=r"b\.png" if damage == "truncated" else r"m\.png: \(56, 40\) pixels"):
+        run_bundle(BUNDLE, ["inference.json", "evaluate.json"], **options)
+    assert not (tmp_path / "out" / "metrics.json").exists()
 
 
 def test_evaluation_without_normal_images_leaves_image_metrics_empty(tmp_path: Path) -> None:

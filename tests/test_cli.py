@@ -72,7 +72,7 @@ def test_exit_status_2_with_one_clear_sentence(tmp_path: Path, monkeypatch, caps
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("anomalyclip-med: ")
     assert message in error
-    assert not Path("out").exists()
+    assert not Path("out/scores.csv").exists()
 
 
 @pytest.mark.parametrize(

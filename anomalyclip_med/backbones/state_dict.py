@@ -32,11 +32,47 @@ class StateDict:
     evidence: tuple[Evidence, ...]
 
 
-def read_state_dict(path: Path) -> StateDict:
-    """Read the weights of a CLIP from a file, without running anything in it.
+@dataclass(frozen=True)
+class TensorFile:
+    """What a file of tensors holds, before anybody looks for weights in it.
+
+    Attributes:
+        content: What was saved: a dictionary of tensors, or nested ones.
+        metadata: Of a safetensors file.
+        evidence: What a TorchScript program or the metadata say about the activation.
+    """
+
+    content: Any
+    metadata: dict[str, str]
+    evidence: tuple[Evidence, ...]
+
+
+def read_tensor_file(path: Path) -> TensorFile:
+    """Read a file of tensors without running anything in it.
 
     The kind is told from the contents, not from the name: safetensors, OpenAI's TorchScript archive, or what
-    ``torch.save`` writes (zip or the older plain pickle), with OpenAI's or open_clip's layout inside.
+    ``torch.save`` writes (zip or the older plain pickle).
+
+    Args:
+        path: The file.
+
+    Raises:
+        WeightsError: There is no such file, or it is not a file of tensors, is damaged, or would run code.
+    """
+    head = _read_head(path)
+    if head.startswith(b"PK\x03\x04"):
+        with TorchArchive(path) as archive:
+            found = archive.activation()
+            return TensorFile(archive.load(), {}, (found,) if found else ())
+    if head[8:9] == b"{":
+        tensors, metadata = _read_safetensors(path)
+        named = (_from_metadata(metadata["activation"], path),) if "activation" in metadata else ()
+        return TensorFile(tensors, metadata, named)
+    return TensorFile(_read_old_pickle(path), {}, ())
+
+
+def read_state_dict(path: Path) -> StateDict:
+    """Read the weights of a CLIP, in OpenAI's or open_clip's layout, from any file that `read_tensor_file` reads.
 
     Args:
         path: The file.
@@ -45,22 +81,11 @@ def read_state_dict(path: Path) -> StateDict:
         The weights and what the file says about its activation.
 
     Raises:
-        WeightsError: There is no such file, or it is not a weights file, is damaged, or would run code.
+        WeightsError: The file is missing, unsafe or damaged, or holds no state dict.
     """
-    head = _read_head(path)
-    evidence: list[Evidence] = []
-    if head.startswith(b"PK\x03\x04"):
-        with TorchArchive(path) as archive:
-            content = archive.load()
-            if found := archive.activation():
-                evidence.append(found)
-    elif head[8:9] == b"{":
-        content, metadata = _read_safetensors(path)
-        if "activation" in metadata:
-            evidence.append(_from_metadata(metadata["activation"], path))
-    else:
-        content = _read_old_pickle(path)
-    tensors = _openai_layout(content, path)
+    file = read_tensor_file(path)
+    tensors = _openai_layout(file.content, path)
+    evidence = list(file.evidence)
     markers = [tensors.pop(marker) for marker in _OPENAI_MARKERS if marker in tensors]
     if markers:
         evidence.append(Evidence(Activation.QUICK_GELU, "OpenAI's format"))
@@ -75,7 +100,7 @@ def _read_head(path: Path) -> bytes:
         with path.open("rb") as stream:
             head = stream.read(64)
     except FileNotFoundError as error:
-        raise WeightsError(f"{path}: no such file; check the path of the CLIP weights.") from error
+        raise WeightsError(f"{path}: no such file; check the path.") from error
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}).") from error
     if not head:

@@ -110,7 +110,9 @@ class DicomScan(Scan):
         return volume
 
 
-def group_instances(instances: Iterable[Instance], plane: Plane) -> tuple[list[DicomScan], list[tuple[Path, str]]]:
+def group_instances(
+    instances: Iterable[Instance], plane: Plane
+) -> tuple[list[DicomScan], list[tuple[Path, str]], list[tuple[Path, str]]]:
     """Make scans of DICOM files, in the order in which their first files come.
 
     Files belong together that share SeriesInstanceUID, Rows, Columns, kind of pixels, ImageOrientationPatient
@@ -122,10 +124,11 @@ def group_instances(instances: Iterable[Instance], plane: Plane) -> tuple[list[D
         plane: the slices to cut.
 
     Returns:
-        The scans, and the files that are in none of them with the reasons.
+        The scans, the files that could not become one with the reasons, and the copies that were left out likewise.
     """
     skipped: list[tuple[Path, str]] = []
-    unique, doubtful = _drop_duplicates(instances, skipped)
+    copies: list[tuple[Path, str]] = []
+    unique, doubtful = _drop_duplicates(instances, copies)
     groups: list[list[Source]] = []
     by_key: dict[tuple[object, ...], list[list[Source]]] = {}
     for instance in unique:
@@ -151,11 +154,11 @@ def group_instances(instances: Iterable[Instance], plane: Plane) -> tuple[list[D
             continue
         numbers[series] = numbers.get(series, 0) + 1
         scans.append(scan)
-    return scans, skipped
+    return scans, skipped, copies
 
 
 def _drop_duplicates(
-    instances: Iterable[Instance], skipped: list[tuple[Path, str]]
+    instances: Iterable[Instance], copies: list[tuple[Path, str]]
 ) -> tuple[list[Instance], dict[str, list[str]]]:
     """Drop copies of an instance; return the rest, and warnings by series."""
     seen: dict[str, Instance] = {}
@@ -168,7 +171,7 @@ def _drop_duplicates(
             unique.append(instance)
         elif (known.number, known.frames) == (instance.number, instance.frames):
             dropped[instance.series] = dropped.get(instance.series, 0) + 1
-            skipped.append((instance.path, f"the same DICOM instance as {known.path.name}"))
+            copies.append((instance.path, f"the same DICOM instance as {known.path.name}"))
         else:
             # Careless anonymisation gives a whole series one UID: losing slices would be worse than a copy.
             unique.append(instance)
@@ -257,7 +260,6 @@ def _stored_range(sources: Sequence[Source]) -> tuple[float, float] | None:
         and not s.instance.signed
         and not s.instance.modality_lut
         and (s.frame.slope, s.frame.intercept) == (1.0, 0.0)
-        and s.instance.modality != "CT"
         and s.instance.bits_stored == instance.bits_stored
         for s in sources
     )

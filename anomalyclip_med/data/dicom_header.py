@@ -28,7 +28,7 @@ from anomalyclip_med.data.budget import check_inflated_size, check_size
 from anomalyclip_med.data.dicom_fragments import whole_fragments
 from anomalyclip_med.data.naming import hash_uid, split_suffix
 from anomalyclip_med.data.reading import reading
-from anomalyclip_med.errors import ScanError
+from anomalyclip_med.errors import NotAScanError, ScanError
 
 Vector = tuple[float, float, float]
 
@@ -188,10 +188,14 @@ def _instance(path: Path, dataset: Dataset, has_pixels: bool, fragments: int | N
     sop_class = UID(_text(dataset, "SOPClassUID") or str(meta.get("MediaStorageSOPClassUID", "")))
     kind = sop_class.name or "unknown kind of object"
     if sop_class in _DERIVED:
-        raise ScanError(f"{path}: {kind} is a derived object or not a scan ({_DERIVED[sop_class]})")
+        raise NotAScanError(f"{path}: {kind} is a derived object or not a scan ({_DERIVED[sop_class]})")
     rows, columns = _integer(dataset, "Rows"), _integer(dataset, "Columns")
     if not rows or not columns or not has_pixels:
-        raise ScanError(f"{path}: no image pixels ({kind})")
+        if "Image Storage" in kind:
+            raise ScanError(
+                f"{path}: the pixels of this {kind.removesuffix(' Storage')} are missing, the file is damaged"
+            )
+        raise NotAScanError(f"{path}: no image pixels ({kind})")
 
     transfer_syntax = _transfer_syntax(dataset)
     try:

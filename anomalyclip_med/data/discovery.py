@@ -16,7 +16,7 @@ from anomalyclip_med.data.reading import reading
 from anomalyclip_med.data.scan import Scan
 from anomalyclip_med.data.slicing import Plane
 from anomalyclip_med.data.tiff import TiffScan
-from anomalyclip_med.errors import ScanError
+from anomalyclip_med.errors import NotAScanError, ScanError
 
 _READERS: dict[str, Callable[[Path, Plane], Scan]] = {
     ".nii": NiftiScan,
@@ -43,13 +43,17 @@ class SkippedFile:
     Attributes:
         path: where it is.
         reason: why, in words, without patient identity.
+        unreadable: it should have been a scan, but is damaged, too large or of a kind that cannot be read.
     """
 
     path: Path
     reason: str
+    unreadable: bool = False
 
 
-def find_scans(paths: Sequence[Path], plane: Plane = Plane.AUTO) -> tuple[list[Scan], list[SkippedFile]]:
+def find_scans(
+    paths: Sequence[Path], plane: Plane = Plane.AUTO, exclude: Path | None = None
+) -> tuple[list[Scan], list[SkippedFile]]:
     """Find all scans in files and folders. Headers are read, pixels are not.
 
     Folders are walked to the bottom in sorted order. Hidden files and folders, and links that lead elsewhere,
@@ -58,6 +62,7 @@ def find_scans(paths: Sequence[Path], plane: Plane = Plane.AUTO) -> tuple[list[S
     Args:
         paths: files and folders.
         plane: the slices to cut; pictures, and DICOM frames that make no volume, keep theirs.
+        exclude: a folder that is not looked into, such as that of the results.
 
     Returns:
         The scans in the order of their first files, and every file that is in none of them, with the reason.
@@ -72,7 +77,7 @@ def find_scans(paths: Sequence[Path], plane: Plane = Plane.AUTO) -> tuple[list[S
     files: dict[Path, Path] = {}  # file: what its name is relative to
     known: set[Path] = set()
     for path in paths:
-        for file in _walk(path, skipped):
+        for file in _walk(path, exclude.resolve() if exclude else None, skipped):
             if file.resolve() not in known:
                 known.add(file.resolve())
                 files[file] = path if path.is_dir() else path.parent
@@ -80,11 +85,14 @@ def find_scans(paths: Sequence[Path], plane: Plane = Plane.AUTO) -> tuple[list[S
     found: dict[Path, Scan] = {}
     instances: list[Instance] = []
     failures: dict[Path, str] = {}
+    harmless: set[Path] = set()
     for file in files:
         try:
             result = _read(file, plane)
         except ScanError as error:
             failures[file] = str(error)
+            if isinstance(error, NotAScanError):
+                harmless.add(file)
             continue
         if isinstance(result, Scan):
             found[file] = result
@@ -96,9 +104,13 @@ def find_scans(paths: Sequence[Path], plane: Plane = Plane.AUTO) -> tuple[list[S
         if isinstance(scan, ItkScan) and scan.data_file is not None:
             failures.pop(scan.data_file, None)
 
-    dicom_scans, dropped = group_instances(instances, plane)
+    dicom_scans, dropped, duplicates = group_instances(instances, plane)
     failures |= dropped
-    skipped += [SkippedFile(file, reason.removeprefix(f"{file}: ")) for file, reason in failures.items()]
+    skipped += [
+        SkippedFile(file, reason.removeprefix(f"{file}: "), unreadable=file not in harmless)
+        for file, reason in failures.items()
+    ]
+    skipped += [SkippedFile(file, reason) for file, reason in duplicates]
     order = {file: i for i, file in enumerate(files)}
     scans = [
         *((order[file], scan) for file, scan in found.items()),
@@ -109,7 +121,7 @@ def find_scans(paths: Sequence[Path], plane: Plane = Plane.AUTO) -> tuple[list[S
     return result_scans, sorted(skipped, key=lambda s: (order.get(s.path, -1), s.path))
 
 
-def _walk(path: Path, skipped: list[SkippedFile]) -> Iterator[Path]:
+def _walk(path: Path, exclude: Path | None, skipped: list[SkippedFile]) -> Iterator[Path]:
     """Yield the regular files at or below a path, sorted, and note what is left out."""
     if not path.is_dir():
         if path.is_file():
@@ -128,6 +140,9 @@ def _walk(path: Path, skipped: list[SkippedFile]) -> Iterator[Path]:
             if entry.is_symlink() and (entry.is_dir() or not entry.resolve().is_relative_to(root)):
                 skipped.append(SkippedFile(entry, "a link to a folder or out of the folder"))
                 continue
+        if exclude is not None and entry.resolve() == exclude:
+            skipped.append(SkippedFile(entry, "the folder of the results"))
+            continue
         if entry.is_dir():
             try:
                 pending += sorted(entry.iterdir(), reverse=True)
@@ -141,14 +156,15 @@ def _walk(path: Path, skipped: list[SkippedFile]) -> Iterator[Path]:
 
 def _read(file: Path, plane: Plane) -> Scan | Instance:
     with reading(file, "the file cannot be read"):
+        suffix = split_suffix(file)[1]
         if file.stat().st_size == 0:
-            raise ScanError(f"{file}: the file is empty")
+            error = ScanError if suffix in _READERS else NotAScanError
+            raise error(f"{file}: the file is empty")
         dicom = is_dicom(file)
     if dicom:
         return read_instance(file)
-    suffix = split_suffix(file)[1]
     if suffix not in _READERS:
-        raise ScanError(f"{file}: not an image")
+        raise NotAScanError(f"{file}: not an image")
     return _READERS[suffix](file, plane)
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import PurePath
 
 _MAX_NAME_LENGTH = 160
+_RESERVED = ("scores.csv", "scores.json")  # of the run, beside the scans' folders
 _COMPOUND_SUFFIXES = (".nii.gz",)
 
 
@@ -25,8 +26,8 @@ def split_suffix(path: PurePath) -> tuple[str, str]:
 
 
 def safe_name(text: str) -> str:
-    """Return `text` as a file name of [A-Za-z0-9._-] that is not hidden; long names end in a hash."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".-") or "scan"
+    """Return `text` as a file name of letters, digits, "_", "." and "-" that is not hidden; long ones end in a hash."""
+    name = re.sub(r"[^\w.-]+", "_", text).lstrip(".-") or "scan"
     if len(name) > _MAX_NAME_LENGTH:
         name = f"{name[:_MAX_NAME_LENGTH]}_{hash_uid(text)}"
     return name
@@ -50,7 +51,7 @@ def unique_names(names: list[str], suffixes: list[str]) -> list[str]:
         As many names, in the same order.
     """
     counts = Counter(name.casefold() for name in names)
-    taken: set[str] = set()
+    taken = set(_RESERVED)
     result = []
     for name, suffix in zip(names, suffixes, strict=True):
         collides = counts[name.casefold()] > 1 and suffix

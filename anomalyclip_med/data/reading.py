@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ from anomalyclip_med.errors import ScanError
 def reading(path: Path, problem: str) -> Iterator[None]:
     """Turn whatever a decoder raises into a `ScanError` that names the file.
 
-    A decoder's own text and warnings may quote header values, so of them only the exception's type is kept.
+    A decoder's own text, warnings and log records may quote header values, so of them only the exception's type is
+    kept.
 
     Args:
         path: the file that is being read.
@@ -23,7 +25,7 @@ def reading(path: Path, problem: str) -> Iterator[None]:
     Raises:
         ScanError: the block raised; a `ScanError` from inside passes unchanged.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _silenced("pydicom"):
         warnings.simplefilter("ignore")
         try:
             yield
@@ -31,3 +33,14 @@ def reading(path: Path, problem: str) -> Iterator[None]:
             raise
         except BaseException as error:  # a panic of a decoder written in Rust is no Exception
             raise ScanError(f"{path}: {problem} ({type(error).__name__})") from None
+
+
+@contextmanager
+def _silenced(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

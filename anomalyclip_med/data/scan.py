@@ -35,7 +35,7 @@ class Scan(ABC):
     """One series, volume, cine or image: its geometry is known, its pixels are read slice by slice.
 
     Attributes:
-        name: file-system safe output stem ([A-Za-z0-9._-]), unique within one `find_scans` call.
+        name: file-system safe output stem (letters, digits, "_", ".", "-"), unique within one `find_scans` call.
         study: hashed StudyInstanceUID for DICOM, for other files the same as `name`.
         series: hashed SeriesInstanceUID and the number of the geometry group for DICOM, else as `name`.
         source: the file, or the folder of a DICOM series.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,35 +39,59 @@ class SliceProgress:
         """Register with an evaluator."""
         bar = tqdm(total=self.total, unit="slice", desc="scoring")
         engine.add_event_handler(Events.ITERATION_COMPLETED, lambda e: bar.update(len(e.state.batch)))
-        engine.add_event_handler(Events.COMPLETED | Events.EXCEPTION_RAISED, lambda *_: bar.close())
+        # Not on EXCEPTION_RAISED: ignite swallows an exception that has a handler.
+        engine.add_event_handler(Events.COMPLETED, lambda _: bar.close())
+
+
+def make_output_dir(path: str | Path) -> None:
+    """Make the folder of the outputs and see that it can be written to, before hours of work depend on it.
+
+    Raises:
+        ConfigurationError: it cannot be made or written to.
+    """
+    folder = Path(path).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigurationError(f"{folder}: results cannot be written there ({error.strerror})") from None
 
 
 class ScanWriter:
     """Puts the maps back on their scans' grids and writes each scan's files when its last slice is done.
 
     Per scan, in a folder of its name: ``<scan>_map.nii.gz`` on the scan's grid, ``<scan>_map.png`` for a 2-D scan,
-    and ``<scan>_overlay_<slice>.png`` of the highest scored slices. Per run: ``scores.csv`` and ``scores.json``.
-    Holds the map of one scan at a time.
+    and ``<scan>_overlay_<slice>.png`` of the highest scored slices; overlays of an earlier run are removed. Per run:
+    ``scores.csv`` and ``scores.json``. Holds the map of one scan at a time. A scan whose files cannot be written is
+    recorded, and the run goes on.
 
     Args:
         results: filled by this handler.
-        output_dir: folder of the outputs, created where needed.
+        output_dir: folder of the outputs, see :func:`make_output_dir`.
         load: reads the slices that are drawn.
+        provenance: put into every output, see :func:`anomalyclip_med.inferers.provenance`.
         top_slices: how many of the highest scored slices of each scan are drawn.
 
     Raises:
-        ConfigurationError: ``output_dir`` is a file, or ``top_slices`` is negative.
+        ConfigurationError: ``top_slices`` is negative.
     """
 
-    def __init__(self, results: RunResults, output_dir: str | Path, load: LoadSliced, top_slices: int = 3) -> None:
+    def __init__(
+        self,
+        results: RunResults,
+        output_dir: str | Path,
+        load: LoadSliced,
+        provenance: dict[str, Any],
+        top_slices: int = 3,
+    ) -> None:
         self.results = results
         self.output_dir = Path(output_dir).expanduser()
         self.load = load
+        self.provenance = provenance
         self.top_slices = top_slices
         if top_slices < 0:
             raise ConfigurationError(f"top_slices={top_slices} must not be negative")
-        if self.output_dir.exists() and not self.output_dir.is_dir():
-            raise ConfigurationError(f"{self.output_dir} is a file: give a folder for the outputs")
         self._current: int | None = None
         self._map = np.empty(0, dtype=np.float32)
 
@@ -90,20 +116,30 @@ class ScanWriter:
             result.scores[index] = score.mean(dtype=np.float64)
             result.scan.slice_view(self._map, index)[...] = anomaly_map
         if index == len(result.scan.slices) - 1:
-            self._write(result)
+            try:
+                for path in self._write(result):
+                    result.outputs.append(path)
+            except (OSError, ValueError) as error:  # a full disk, a grid that the format cannot hold
+                result.write_failure = f"{result.scan.name}: its files could not be written: {error}"
+            result.scan.close()
 
-    def _write(self, result: ScanResult) -> None:
-        scan, provenance = result.scan, self.results.provenance
+    def _write(self, result: ScanResult) -> Iterator[Path]:
+        """Write the files of one scan; yields each when it is there."""
+        scan = result.scan
         folder = self.output_dir / scan.name
         folder.mkdir(parents=True, exist_ok=True)
-        notice = provenance["notice"]
+        for stale in folder.glob("*_overlay_*.png"):
+            stale.unlink()
+        notice = self.provenance["notice"]
         description = f"{'UNTRAINED ' if notice else ''}anomaly map [0, 1], anomalyclip_med {__version__}"
 
-        result.outputs.append(folder / f"{scan.name}_map.nii.gz")
-        write_map_nifti(result.outputs[-1], self._map, scan, description)
+        path = folder / f"{scan.name}_map.nii.gz"
+        write_map_nifti(path, self._map, scan, description)
+        yield path
         if len(scan.slices) == 1 and not result.failures:
-            result.outputs.append(folder / f"{scan.name}_map.png")
-            write_map_png(result.outputs[-1], scan.slice_view(self._map, 0), description)
+            path = folder / f"{scan.name}_map.png"
+            write_map_png(path, scan.slice_view(self._map, 0), description)
+            yield path
         for index in result.top_slices(self.top_slices):
             try:
                 image = self.load.read(scan, index)
@@ -111,28 +147,27 @@ class ScanWriter:
                 scan.warnings.append(f"overlay-missing: slice {index}: {error}")
                 continue
             row, column = np.linalg.norm(image.affine.numpy()[:3, :2], axis=0)
-            result.outputs.append(folder / f"{scan.name}_overlay_{index:04d}.png")
+            path = folder / f"{scan.name}_overlay_{index:04d}.png"
             write_overlay_png(
-                result.outputs[-1],
+                path,
                 image.numpy().transpose(1, 2, 0),
                 scan.slice_view(self._map, index),
                 title=f"{scan.name}   slice {index}   score {result.scores[index]:.3f}",
                 notice=notice,
                 pixel_aspect=float(row / column),
             )
-        scan.close()
+            yield path
 
     def _finish(self, engine: Engine) -> None:
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        write_scores_csv(self.output_dir / "scores.csv", self.results)
-        write_scores_json(self.output_dir / "scores.json", self.results)
+        write_scores_csv(self.output_dir / "scores.csv", self.results, self.provenance)
+        write_scores_json(self.output_dir / "scores.json", self.results, self.provenance)
         print(f"\n{scores_table(self.results)}\n\n{self._summary()}")
 
     def _summary(self) -> str:
         lines = [f"Results: {self.output_dir}"]
         if self.results.skipped:
             lines.append(f"{len(self.results.skipped)} file(s) skipped; scores.json says why")
-        lines += self.results.provenance["warnings"]
-        if self.results.provenance["notice"]:
-            lines.append(self.results.provenance["notice"])
+        lines += self.provenance["warnings"]
+        if self.provenance["notice"]:
+            lines.append(self.provenance["notice"])
         return "\n".join(lines)

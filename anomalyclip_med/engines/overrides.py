@@ -8,37 +8,57 @@ import re
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from anomalyclip_med.errors import ConfigurationError
 
+_ABSENT = object()
+_ALWAYS_KNOWN = {"_meta_", "bundle_root", "imports"}  # read by MONAI itself
+
 
 def check_overrides() -> None:
-    """Refuse top-level configuration keys that no configuration file of the bundle has and that nothing refers to.
+    """Refuse top-level configuration keys that were set and that nothing in the run reads.
 
     Called by a bundle's ``initialize``. MONAI adds an unknown ``--key value`` to the configuration without a word
     and hands expressions no reference to it, so the running workflow is looked up on the call stack.
 
     Raises:
-        ConfigurationError: names the unknown keys and the nearest known ones.
+        ConfigurationError: names the keys without effect and the nearest ones that have one.
+        RuntimeError: no bundle is running.
     """
     workflow = _running_workflow()
-    if workflow is None:
-        return
+    config = workflow.parser.config
     files = [f for f in Path(workflow.config_root_path).glob("*.json") if f.name != "metadata.json"]
-    known = {key for file in files for key in ConfigParser.load_config_file(str(file))} | {"_meta_"}
-    content = json.dumps(workflow.parser.config, default=str)
-    unknown = [key for key in workflow.parser.config if key not in known and not re.search(rf"[@%]{key}\b", content)]
-    if unknown:
-        hints = [f"{k} (did you mean {m[0]}?)" if (m := difflib.get_close_matches(k, known, 1)) else k for k in unknown]
-        raise ConfigurationError(f"unknown option: {', '.join(hints)}. Known: {', '.join(sorted(known - {'_meta_'}))}")
+    contents = [ConfigParser.load_config_file(str(file)) for file in files]
+    used = _read_by(config, {workflow.init_id, workflow.run_id, workflow.final_id}) | _ALWAYS_KNOWN
+    # What stands so in one of the bundle's own files was not set by the user.
+    idle = [k for k, v in config.items() if k not in used and not any(c.get(k, _ABSENT) == v for c in contents)]
+    if idle:
+        hints = [f"{k} (did you mean {m[0]}?)" if (m := difflib.get_close_matches(k, used, 1)) else k for k in idle]
+        raise ConfigurationError(
+            f"unknown option: {', '.join(hints)}. This run reads {', '.join(sorted(used - _ALWAYS_KNOWN))}"
+        )
 
 
-def _running_workflow() -> ConfigWorkflow | None:
+def _read_by(config: dict[str, Any], roots: set[str]) -> set[str]:
+    """The keys that these refer to, directly or through others, and themselves."""
+    found: set[str] = set()
+    waiting = [key for key in roots if key in config]
+    while waiting:
+        key = waiting.pop()
+        if key not in found:
+            found.add(key)
+            references = re.findall(r"[@%](\w+)", json.dumps(config[key], default=str))
+            waiting += [name for name in references if name in config]
+    return found
+
+
+def _running_workflow() -> ConfigWorkflow:
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         if isinstance(owner := frame.f_locals.get("self"), ConfigWorkflow):
             return owner
         frame = frame.f_back
-    return None
+    raise RuntimeError("check_overrides is called by a running bundle")

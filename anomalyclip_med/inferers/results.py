@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class IncompleteRunError(ScanError):
-    """A run has ended and written its results, but some slices could not be scored."""
+    """A run has ended and written its results, but lost some files, slices or outputs."""
 
 
 @dataclass
@@ -29,12 +29,14 @@ class ScanResult:
         scan: the scan.
         scores: (slices,) float64 in [0, 1]; NaN where a slice has not been or could not be scored.
         failures: reason by slice number.
+        write_failure: why the scan's files could not be written, empty where they were.
         outputs: files written for this scan.
     """
 
     scan: Scan
     scores: np.ndarray
     failures: dict[int, str] = field(default_factory=dict)
+    write_failure: str = ""
     outputs: list[Path] = field(default_factory=list)
 
     @property
@@ -54,17 +56,22 @@ class RunResults:
     Args:
         scans: scans of the run.
         skipped: files that belong to no scan.
-        provenance: versions, weights and configuration, see :func:`anomalyclip_med.inferers.provenance`.
     """
 
-    def __init__(self, scans: Sequence[Scan], skipped: Sequence[SkippedFile], provenance: dict[str, Any]) -> None:
+    def __init__(self, scans: Sequence[Scan], skipped: Sequence[SkippedFile]) -> None:
         self.scans = [ScanResult(scan, np.full(len(scan.slices), np.nan)) for scan in scans]
         self.skipped = list(skipped)
-        self.provenance = provenance
 
     @classmethod
-    def of_paths(cls, paths: str | Path | Sequence[str | Path], plane: str, provenance: dict[str, Any]) -> RunResults:
+    def of_paths(
+        cls, paths: str | Path | Sequence[str | Path], plane: str = "auto", exclude: str | Path | None = None
+    ) -> RunResults:
         """Find the scans in files and folders.
+
+        Args:
+            paths: one or more files or folders.
+            plane: see :class:`anomalyclip_med.data.Plane`.
+            exclude: a folder that is not looked into, such as that of the results.
 
         Raises:
             ScanError: a path does not exist, or there is no scan in any of them.
@@ -72,15 +79,17 @@ class RunResults:
         """
         if plane not in set(Plane):
             raise ConfigurationError(f"plane={plane!r} is unknown: use {', '.join(Plane)}")
-        listed = [paths] if isinstance(paths, str | Path) else list(paths)
-        scans, skipped = find_scans([Path(p).expanduser() for p in listed], Plane(plane))
+        # A folder named 2024 reaches a bundle as a number.
+        listed = [str(p) for p in paths] if isinstance(paths, list | tuple) else [str(paths)]
+        excluded = None if exclude is None else Path(exclude).expanduser()
+        scans, skipped = find_scans([Path(p).expanduser() for p in listed], Plane(plane), excluded)
         if not scans:
             first = f", the first, {skipped[0].path}, because: {skipped[0].reason}" if skipped else ""
             raise ScanError(
-                f"no scan found in {', '.join(map(str, listed))}: {len(skipped)} file(s) skipped{first}. Give files or "
+                f"no scan found in {', '.join(listed)}: {len(skipped)} file(s) skipped{first}. Give files or "
                 "folders with DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF or BMP images"
             )
-        return cls(scans, skipped, provenance)
+        return cls(scans, skipped)
 
     def items(self) -> list[dict[str, Any]]:
         """One entry per slice for a MONAI ``Dataset``: the scan under ``image``, its number, the slice's number."""
@@ -95,11 +104,6 @@ class RunResults:
         self.scans[scan].failures[index] = reason
         logger.warning("slice %d of %s was not scored: %s", index, self.scans[scan].scan.name, reason)
 
-    @property
-    def failed(self) -> bool:
-        """Whether any slice could not be scored."""
-        return any(result.failures for result in self.scans)
-
     def studies(self) -> dict[str, list[ScanResult]]:
         """Results by study, in the order of the scans."""
         by_study: dict[str, list[ScanResult]] = {}
@@ -111,13 +115,15 @@ class RunResults:
         """End a run that lost anything with an error, after all else has been written.
 
         Raises:
-            IncompleteRunError: names how many slices of how many scans could not be scored.
+            IncompleteRunError: says how much could not be read, scored or written, and the first reason.
         """
-        if self.failed:
-            lost = [r for r in self.scans if r.failures]
-            slices = sum(len(r.failures) for r in lost)
-            first = next(iter(lost[0].failures.values()))
+        unreadable = [f"{s.path}: {s.reason}" for s in self.skipped if s.unreadable]
+        failures = [reason for result in self.scans for reason in result.failures.values()]
+        unwritten = [result.write_failure for result in self.scans if result.write_failure]
+        unscored = sum(int(np.isnan(result.scores).sum()) for result in self.scans)
+        if unreadable or unwritten or unscored:
+            first = next(iter([*unreadable, *failures, *unwritten]), "the run was cut short")
             raise IncompleteRunError(
-                f"{slices} slice(s) of {len(lost)} scan(s) could not be scored, the first because: {first}. "
-                "All other results are written; scores.json lists every failure"
+                f"{len(unreadable)} file(s) could not be read, {unscored} slice(s) not scored, {len(unwritten)} "
+                f"scan(s) not written; the first because: {first}. All else is written; scores.json lists every failure"
             )

@@ -70,6 +70,7 @@ class AnomalyCLIP(nn.Module):
         self.image_std = backbone.image_std
         self.prompts_name: str | None = None
         self.prompts_sha256: str | None = None
+        self.prompts_trained = False
         self.warnings = list(backbone.warnings)
         self.vision = DPAMVisionTransformer(backbone.model.visual, image_size, feature_layers, dpam_layers, dpam)
         self.prompt_learner = PromptLearner(backbone.model, prompt_config, seed)
@@ -88,7 +89,7 @@ class AnomalyCLIP(nn.Module):
     @property
     def trained(self) -> bool:
         """Whether both the backbone and the prompts have been trained."""
-        return self.backbone_trained and self.prompts_name is not None
+        return self.backbone_trained and self.prompts_trained
 
     @property
     def text_features(self) -> Tensor:
@@ -101,7 +102,9 @@ class AnomalyCLIP(nn.Module):
         if self._text_features is not None and (torch.jit.is_tracing() or torch.compiler.is_compiling()):
             return self._text_features  # a constant of the exported graph; eval() has brought it up to date
         # The version counter of a tensor rises with each change in place: an optimiser's step, a loaded checkpoint.
-        state = tuple((id(p), p._version) for p in self.prompt_learner.learned().values())
+        # A tensor made in inference mode has none and cannot be changed.
+        prompts = self.prompt_learner.learned().values()
+        state = tuple((id(p), 0 if p.is_inference() else p._version) for p in prompts)
         if self._text_features is None or state != self._text_features_of:
             with torch.no_grad():
                 self._text_features, self._text_features_of = self.prompt_learner(), state
@@ -161,6 +164,7 @@ class AnomalyCLIP(nn.Module):
             "clip_trained": self.backbone_trained,
             "prompts": self.prompts_name,
             "prompts_sha256": self.prompts_sha256,
+            "prompts_trained": self.prompts_trained,
             "prompt_config": self.prompt_learner.config.to_dict(),
             "image_size": vision.image_size,
             "feature_layers": list(vision.feature_layers),

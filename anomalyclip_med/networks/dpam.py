@@ -28,15 +28,16 @@ class DPAMAttention(StrEnum):
     OFF = "off"
 
 
-def resize_positional_embedding(embedding: Tensor, grid: int) -> Tensor:
-    """Resize a ViT's positional embedding to a ``grid`` x ``grid`` patch layout.
+def resize_positional_embedding(embedding: Tensor, grid: int, interpolation: str) -> Tensor:
+    """Resize a ViT's positional embedding to a ``grid`` x ``grid`` patch layout, without antialiasing.
 
-    Bilinear without antialiasing, as the authors' code has it; open_clip's own resize is bicubic with
-    antialiasing and gives other numbers.
+    The authors' code is bilinear for CLIP, DINOv2's is bicubic; open_clip's own resize is bicubic with antialiasing and
+    gives other numbers.
 
     Args:
         embedding: (1 + G * G, D), class token first.
         grid: patches along each side of the new layout.
+        interpolation: ``bilinear`` or ``bicubic``.
 
     Returns:
         (1 + grid * grid, D).
@@ -48,7 +49,7 @@ def resize_positional_embedding(embedding: Tensor, grid: int) -> Tensor:
     if old == grid:
         return embedding
     layout = embedding[1:].T.reshape(1, -1, old, old)
-    resized = F.interpolate(layout, size=(grid, grid), mode="bilinear", align_corners=False)
+    resized = F.interpolate(layout, size=(grid, grid), mode=interpolation, align_corners=False)
     return torch.cat([embedding[:1], resized.flatten(2)[0].T])
 
 
@@ -77,6 +78,7 @@ class DPAMVisionTransformer(nn.Module):
         feature_layers: blocks, counting from 1, whose patch tokens are returned, in the order of the blocks.
         dpam_layers: number of last blocks with a side path, or a (first, last) pair of block numbers.
         dpam: what attends to itself in the side path.
+        interpolation: of the positional embedding, ``bilinear`` (CLIP) or ``bicubic`` (DINOv2).
 
     Raises:
         ConfigurationError: an option does not fit the tower.
@@ -91,6 +93,7 @@ class DPAMVisionTransformer(nn.Module):
         feature_layers: Sequence[int] = (6, 12, 18, 24),
         dpam_layers: int | tuple[int, int] = 19,
         dpam: DPAMAttention | str = DPAMAttention.VV,
+        interpolation: str = "bilinear",
     ) -> None:
         super().__init__()
         depth = len(visual.transformer.resblocks)
@@ -116,13 +119,19 @@ class DPAMVisionTransformer(nn.Module):
         self.grid = image_size // patch
         self.visual = visual
         self.register_buffer(
-            "positional_embedding", resize_positional_embedding(visual.positional_embedding.detach(), self.grid)
+            "positional_embedding",
+            resize_positional_embedding(visual.positional_embedding.detach(), self.grid, interpolation),
         )
 
     @property
     def embed_dim(self) -> int:
-        """Width E of the joint embedding space."""
-        return int(self.visual.proj.shape[1])
+        """Width E of the image and patch features."""
+        projection = self.visual.proj
+        return int(self.visual.class_embedding.shape[0] if projection is None else projection.shape[1])
+
+    def _project(self, tokens: Tensor) -> Tensor:
+        """Into the space shared with the text tower, where there is one."""
+        return tokens if self.visual.proj is None else tokens @ self.visual.proj
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -152,8 +161,8 @@ class DPAMVisionTransformer(nn.Module):
                 tokens = block(tokens)
                 local = local if past_side_path else tokens
             if number in self.feature_layers:
-                features.append(visual.ln_post(local) @ visual.proj)
-        return tokens[:, 0] @ visual.proj, features
+                features.append(self._project(visual.ln_post(local)))
+        return self._project(tokens[:, 0]), features
 
     def _check_shape(self, images: Tensor) -> None:
         if images.ndim != 4 or images.shape[1] != 3 or tuple(images.shape[2:]) != (self.image_size,) * 2:

@@ -17,7 +17,7 @@ def create_model(
     clip: str | Path = "untrained",
     prompts: str | Path | None = None,
     image_size: int = 518,
-    feature_layers: Sequence[int] = (6, 12, 18, 24),
+    feature_layers: int | Sequence[int] = (6, 12, 18, 24),
     dpam_layers: int | tuple[int, int] = 19,
     dpam: DPAMAttention | str = DPAMAttention.VV,
     sigma: float = 4.0,
@@ -32,7 +32,7 @@ def create_model(
         prompts: a registered checkpoint's name (``anomalyclip-med weights list``), a file, or None for prompts
             that have not been trained.
         image_size: side S of the square input in pixels, a multiple of the patch size.
-        feature_layers: vision blocks, counting from 1, whose patch features make the map.
+        feature_layers: vision blocks, counting from 1, whose patch features make the map; one or several.
         dpam_layers: number of last vision blocks with the DPAM path, or a (first, last) pair of block numbers.
         dpam: ``vv``, ``qq``, ``kk`` or ``off``.
         sigma: of the map's Gaussian in pixels of the model's input.
@@ -51,18 +51,18 @@ def create_model(
         >>> out.score.shape, out.anomaly_map.shape
         (torch.Size([2]), torch.Size([2, 1, 70, 70]))
     """
-    checkpoint = None if prompts is None else read_prompts(resolve_prompts(prompts), prompt_config)
+    learned = None if prompts is None else read_prompts(resolve_prompts(prompts), prompt_config)
     detector = AnomalyCLIP(
         load_clip(clip, activation=activation),
         image_size=image_size,
-        feature_layers=feature_layers,
+        feature_layers=[feature_layers] if isinstance(feature_layers, int) else feature_layers,
         dpam_layers=dpam_layers,
         dpam=dpam,
         sigma=sigma,
-        prompt_config=checkpoint.config if checkpoint else prompt_config,
+        prompt_config=learned.config if learned else prompt_config,
         seed=seed,
     )
-    if checkpoint:
-        load_prompts(detector, checkpoint)
+    if learned:
+        load_prompts(detector, learned)
     detector.eval()
     return detector

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from anomalyclip_med.errors import ConfigurationError
 
+_MAX_WORDS = 300
+"""Characters; the text tower has 77 positions."""
+
 
 @dataclass(frozen=True)
 class PromptConfig:
@@ -35,13 +38,21 @@ class PromptConfig:
     abnormal: str = "damaged {}"
 
     def __post_init__(self) -> None:
-        if self.context_length < 1 or self.deep_depth < 1 or self.deep_length < 1:
-            raise ConfigurationError("context_length, deep_depth and deep_length must be at least 1")
+        for name in ("context_length", "deep_depth", "deep_length"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ConfigurationError(f"{name}={value!r} must be a whole number of at least 1")
+        for name in ("class_name", "normal", "abnormal"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or len(value) > _MAX_WORDS:
+                raise ConfigurationError(f"{name} must be text of at most {_MAX_WORDS} characters")
 
     @property
     def words(self) -> tuple[str, str]:
         """The words after the learned vectors: normal, abnormal."""
-        return f"{self.normal.format(self.class_name)}.", f"{self.abnormal.format(self.class_name)}."
+        # Not str.format: a checkpoint's words are a stranger's, and a format can ask for anything.
+        normal, abnormal = (text.replace("{}", self.class_name) for text in (self.normal, self.abnormal))
+        return f"{normal}.", f"{abnormal}."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a checkpoint's metadata."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from anomalyclip_med.data import Scan
 from anomalyclip_med.errors import ScanError
-from anomalyclip_med.transforms.windows import parse_window, window_limits
+from anomalyclip_med.transforms.windows import fits_scan, parse_window, window_limits
 
 
 class LoadSliced(MapTransform):
@@ -58,20 +58,30 @@ class LoadSliced(MapTransform):
         if pixels.ndim == 3:  # RGB, 8 bits
             unit = pixels.transpose(2, 0, 1) / np.float32(255)
         else:
-            if scan not in self._limits:
-                self._limits[scan] = window_limits(scan, self.window)
-            low, high = self._limits[scan]
+            low, high = self._limits_of(scan)
             grey = (pixels - low) / (high - low) if high > low else np.zeros_like(pixels)
-            unit = np.repeat(np.nan_to_num(grey, nan=0.0, posinf=1.0, neginf=0.0)[None], 3, axis=0)
+            unit = np.repeat(grey[None], 3, axis=0)
         image = torch.from_numpy(np.ascontiguousarray(unit, dtype=np.float32)).clamp_(0, 1)
         return MetaTensor(image, affine=torch.from_numpy(scan.slice_affine(index)))
+
+    def _limits_of(self, scan: Scan) -> tuple[float, float]:
+        """The window's limits for a scan, found once; what is doubtful about them becomes a warning of the scan."""
+        if scan not in self._limits:
+            low, high = self._limits[scan] = window_limits(scan, self.window)
+            if not fits_scan(scan, self.window):
+                scan.warnings.append(
+                    f"window-not-applied: the CT window {self.window} means nothing here, auto is used"
+                )
+            if high <= low:
+                scan.warnings.append("constant-values: all pixels have one value, the slices are black to the model")
+        return self._limits[scan]
 
 
 class ResizeSliced(MapTransform, InvertibleTransform):
     """Resize images to the model's square input, as the reference does it, and maps back.
 
     Forward: bicubic with antialiasing (Pillow's filter, which MONAI's ``Resized`` does not give), aspect ratio
-    not kept, clamped to [0, 1]. Inverse: bilinear, antialiased where it shrinks, to the slice's own grid.
+    not kept, clamped to [0, 1]. Inverse: bilinear, antialiased where it shrinks, to the slice's own grid, in [0, 1].
 
     Args:
         keys: keys of (C, rows, columns) tensors.
@@ -99,7 +109,7 @@ class ResizeSliced(MapTransform, InvertibleTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             record = self.pop_transform(d[key])
-            restored = _resize(d[key], record[TraceKeys.ORIG_SIZE], "bilinear")
+            restored = _resize(d[key], record[TraceKeys.ORIG_SIZE], "bilinear").clamp(0, 1)
             restored.affine = record[TraceKeys.EXTRA_INFO]["affine"]
             d[key] = restored
         return d

@@ -47,6 +47,11 @@ _SAMPLED_SLICES = 32
 """Slices that a percentile is taken over: evenly spaced, so that a long series is not read twice."""
 
 
+def fits_scan(scan: Scan, window: Window) -> bool:
+    """Whether a window means something for a scan: a named CT window only for CT and volume files."""
+    return window not in CT_WINDOWS or (scan.stored_range is None and scan.modality in ("CT", ""))
+
+
 def parse_window(window: str | Sequence[float]) -> Window:
     """Read a configured window: a rule, a CT window's name, or (centre, width).
 
@@ -74,9 +79,10 @@ def window_limits(scan: Scan, window: Window) -> tuple[float, float]:
         window = scan.window or WindowRule.AUTO
     if window is WindowRule.AUTO and scan.stored_range is None and scan.modality == "CT":
         window = "abdomen"
+    if not fits_scan(scan, window):
+        window = WindowRule.AUTO
     if window in CT_WINDOWS:
-        fits = scan.stored_range is None and scan.modality in ("CT", "")
-        window = CT_WINDOWS[str(window)] if fits else WindowRule.AUTO
+        window = CT_WINDOWS[str(window)]
     if isinstance(window, tuple):
         centre, width = window
         return centre - width / 2, centre + width / 2
@@ -95,8 +101,8 @@ def _percentile_limits(scan: Scan) -> tuple[float, float]:
         except ScanError as unreadable:
             error = unreadable
             continue
-        values.append(pixels[np.isfinite(pixels)])
-    if not values or not any(v.size for v in values):
-        raise error or ScanError(f"{scan.source}: no finite pixel values")
+        values.append(pixels.ravel())
+    if error and not values:
+        raise error
     low, high = np.percentile(np.concatenate(values), _PERCENTILES)
     return float(low), float(high)

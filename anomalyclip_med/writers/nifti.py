@@ -19,7 +19,9 @@ def write_map_nifti(path: Path, anomaly_map: np.ndarray, scan: Scan, description
         scan: whose geometry the map has. Of a NIfTI scan the qform, the sform and their codes are copied.
         description: at most 79 characters, put into the header.
     """
-    image = nib.Nifti1Image(anomaly_map.astype(np.float32, copy=False), scan.affine)
+    # NIfTI-1 counts the voxels along an axis in 16 bits.
+    kind = nib.Nifti1Image if max(anomaly_map.shape) < 2**15 else nib.Nifti2Image
+    image = kind(anomaly_map.astype(np.float32, copy=False), scan.affine)
     header = image.header
     header["descrip"] = description.encode("ascii", "replace")[:79]
     header["cal_min"], header["cal_max"] = 0, 1
@@ -35,8 +37,10 @@ def write_map_nifti(path: Path, anomaly_map: np.ndarray, scan: Scan, description
 
 def _copy_geometry(source: Path, image: nib.Nifti1Image) -> None:
     original = nib.load(source).header
-    image.set_qform(original.get_qform(), code=int(original["qform_code"]))
-    image.set_sform(original.get_sform(), code=int(original["sform_code"]))
+    # With a code of 0 a form is void, and its numbers may be anything.
+    qform_code, sform_code = int(original["qform_code"]), int(original["sform_code"])
+    image.set_qform(original.get_qform() if qform_code else None, code=qform_code)
+    image.set_sform(original.get_sform() if sform_code else None, code=sform_code)
     image.header.set_xyzt_units(*original.get_xyzt_units())
     zooms = original.get_zooms()[: image.ndim]
     image.header.set_zooms(zooms + (1.0,) * (image.ndim - len(zooms)))

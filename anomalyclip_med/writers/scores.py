@@ -18,6 +18,7 @@ _COLUMNS = (
     "study",
     "series",
     "scan",
+    "source",
     "slice",
     "frame",
     "position_mm",
@@ -27,9 +28,9 @@ _COLUMNS = (
 )
 
 
-def write_scores_csv(path: Path, results: RunResults) -> None:
+def write_scores_csv(path: Path, results: RunResults, provenance: dict[str, Any]) -> None:
     """One row per slice, series and study; an empty score stands for a slice that could not be scored."""
-    weights = _weights_label(results)
+    weights = _weights_label(provenance)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _COLUMNS, restval="")
         writer.writeheader()
@@ -38,7 +39,13 @@ def write_scores_csv(path: Path, results: RunResults) -> None:
             writer.writerow({"level": "study", "study": study, "score": _number(score), "weights": weights})
             for result in series:
                 scan = result.scan
-                common = {"study": study, "series": scan.series, "scan": scan.name, "weights": weights}
+                common = {
+                    "study": study,
+                    "series": scan.series,
+                    "scan": scan.name,
+                    "source": scan.source,
+                    "weights": weights,
+                }
                 writer.writerow({"level": "series", "score": _number(result.score), **common})
                 for info, value in zip(scan.slices, result.scores, strict=True):
                     row = {
@@ -52,10 +59,10 @@ def write_scores_csv(path: Path, results: RunResults) -> None:
                     writer.writerow(common | row)
 
 
-def write_scores_json(path: Path, results: RunResults) -> None:
+def write_scores_json(path: Path, results: RunResults, provenance: dict[str, Any]) -> None:
     """Everything the run found, with its provenance; ``null`` stands for a score that could not be made."""
     content = {
-        **results.provenance,
+        **provenance,
         "studies": [
             {
                 "study": study,
@@ -64,7 +71,9 @@ def write_scores_json(path: Path, results: RunResults) -> None:
             }
             for study, series in results.studies().items()
         ],
-        "skipped_files": [{"file": str(s.path), "reason": s.reason} for s in results.skipped],
+        "skipped_files": [
+            {"file": str(s.path), "reason": s.reason, "unreadable": s.unreadable} for s in results.skipped
+        ],
     }
     path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -81,7 +90,7 @@ def scores_table(results: RunResults) -> str:
                 len(result.scan.slices),
                 f"{result.score:.4f}" if top else "failed",
                 top[0] if top else "",
-                len(result.scan.warnings) + len(result.failures) or "",
+                len(result.scan.warnings) + len(result.failures) + bool(result.write_failure) or "",
             )
         )
     headers = ("scan", "kind", "slices", "score", "top slice", "warnings")
@@ -100,6 +109,7 @@ def _series(result: ScanResult, folder: Path) -> dict[str, Any]:
         "affine": scan.affine.tolist(),
         "score": _finite(result.score),
         "warnings": scan.warnings,
+        **({"write_failure": result.write_failure} if result.write_failure else {}),
         "outputs": [output.relative_to(folder).as_posix() for output in result.outputs],
         "slices": [
             {
@@ -115,9 +125,9 @@ def _series(result: ScanResult, folder: Path) -> dict[str, Any]:
     }
 
 
-def _weights_label(results: RunResults) -> str:
-    model = results.provenance["model"]
-    return f"{model['clip']} + {model['prompts']}" if results.provenance["trained"] else "UNTRAINED"
+def _weights_label(provenance: dict[str, Any]) -> str:
+    model = provenance["model"]
+    return f"{model['clip']} + {model['prompts']}" if provenance["trained"] else "UNTRAINED"
 
 
 def _number(value: float) -> str:

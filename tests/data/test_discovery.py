@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import traceback
+import warnings
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -102,13 +103,48 @@ def test_a_file_given_twice_is_one_scan(tmp_path):
     assert skipped == []
 
 
+def test_the_folder_of_the_results_is_left_out(tmp_path):
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "results" / "a" / "a_map.png")
+    scans, (skipped,) = find_scans([tmp_path], exclude=tmp_path / "results")
+    assert [s.name for s in scans] == ["a"]
+    assert (skipped.path.name, skipped.reason) == ("results", "the folder of the results")
+
+
+def test_damaged_files_are_told_from_files_that_are_no_scans(tmp_path, write_series):
+    picture(tmp_path / "good.png")
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "junk.nii.gz").write_bytes(b"junk")
+    (tmp_path / "notes.txt").write_text("text")
+    (tmp_path / "empty").write_bytes(b"")
+    _, skipped = find_scans([tmp_path])
+    assert {s.path.name: s.unreadable for s in skipped} == {
+        "empty.png": True,
+        "junk.nii.gz": True,
+        "notes.txt": False,
+        "empty": False,
+    }
+
+
+def test_identifiers_of_odd_form_are_not_logged(tmp_path, write_dicom, caplog, capsys):
+    path = tmp_path / "a.dcm"
+    with warnings.catch_warnings(action="ignore"):
+        write_dicom(path, np.zeros((4, 5), np.uint16), StudyInstanceUID="1.2.SENTINEL^PATIENT")
+    caplog.clear()
+    with caplog.at_level("DEBUG"):
+        scans, _ = find_scans([path])
+        scans[0].read_slice(0)
+    captured = capsys.readouterr()
+    assert "SENTINEL" not in caplog.text + captured.out + captured.err
+
+
 def test_names_come_from_paths_and_are_unique(tmp_path):
     for name in ("a/Y1.png", "a/Y1.jpg", "a b/ü.png", "c/d/1.png", "a/y2.png", "a/Y2.png"):
         picture(tmp_path / name)
     scans, _ = find_scans([tmp_path])
     names = {s.source.relative_to(tmp_path).as_posix(): s.name for s in scans}
     assert names["c/d/1.png"] == "c_d_1"
-    assert names["a b/ü.png"] == "a_b__"
+    assert names["a b/ü.png"] == "a_b_ü"
     assert (names["a/Y1.png"], names["a/Y1.jpg"]) == ("a_Y1_png", "a_Y1_jpg")
     assert len({n.casefold() for n in names.values()}) == len(names)
     assert all(s.study == s.series == s.name for s in scans)

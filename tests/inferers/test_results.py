@@ -11,14 +11,12 @@ import pytest
 
 from anomalyclip_med.inferers import IncompleteRunError, RunResults, highest_score
 
-PROVENANCE = {"trained": False, "notice": "UNTRAINED", "model": {}}
-
 
 @pytest.fixture
 def results(tmp_path: Path) -> RunResults:
     for name in ("a", "b"):
         nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.uint8), np.eye(4)), tmp_path / f"{name}.nii")
-    return RunResults.of_paths(tmp_path, "auto", PROVENANCE)
+    return RunResults.of_paths(tmp_path)
 
 
 def test_highest_score() -> None:
@@ -41,7 +39,30 @@ def test_top_slices_pass_over_what_was_not_scored(results: RunResults) -> None:
 
 
 def test_failures_end_the_run_with_an_error(results: RunResults) -> None:
+    for result in results.scans:
+        result.scores[:] = 0.5
     results.raise_if_failed()
-    results.fail_slice(1, 4, "b.nii: damaged")
-    with pytest.raises(IncompleteRunError, match=r"1 slice\(s\) of 1 scan\(s\).*b.nii: damaged"):
+    results.scans[1].scores[4] = np.nan
+    with pytest.raises(IncompleteRunError, match=r"1 slice\(s\) not scored.*the run was cut short"):
         results.raise_if_failed()
+    results.fail_slice(1, 4, "b.nii: damaged")
+    with pytest.raises(IncompleteRunError, match=r"1 slice\(s\) not scored.*b\.nii: damaged"):
+        results.raise_if_failed()
+    results.scans[1].scores[4] = 0.5
+    results.scans[1].failures.clear()
+    results.scans[0].write_failure = "a: disk full"
+    with pytest.raises(IncompleteRunError, match=r"1 scan\(s\) not written.*disk full"):
+        results.raise_if_failed()
+
+
+def test_unreadable_files_make_a_run_incomplete_and_others_do_not(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 1), np.uint8), np.eye(4)), tmp_path / "a.nii")
+    (tmp_path / "notes.txt").write_text("text")
+    complete = RunResults.of_paths(tmp_path)
+    complete.scans[0].scores[:] = 0.5
+    complete.raise_if_failed()
+    (tmp_path / "b.nii.gz").write_bytes(b"junk")
+    incomplete = RunResults.of_paths(tmp_path)
+    incomplete.scans[0].scores[:] = 0.5
+    with pytest.raises(IncompleteRunError, match=r"1 file\(s\) could not be read.*b\.nii\.gz"):
+        incomplete.raise_if_failed()

@@ -91,6 +91,13 @@ def test_text_features_are_computed_once_until_the_prompts_change(small_clip: Pa
         assert text_tower.call_count == 2
 
 
+def test_works_where_it_was_built_in_inference_mode(small_clip: Path, small_prompts_file: Path) -> None:
+    expected = create_model(small_clip, small_prompts_file, 56, (6,), dpam_layers=4)(images(1, 56)).score
+    with torch.inference_mode():
+        detector = create_model(small_clip, small_prompts_file, 56, 6, dpam_layers=4)
+    torch.testing.assert_close(detector(images(1, 56)).score, expected)
+
+
 def test_only_the_prompts_train_and_the_vision_tower_keeps_no_graph(small_clip: Path) -> None:
     config = PromptConfig(deep_depth=3)
     detector = create_model(small_clip, None, 56, (6,), dpam_layers=4, prompt_config=config).train()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from anomalyclip_med import create_model
+from anomalyclip_med import create_model, weights
 from anomalyclip_med.errors import WeightsError
 from anomalyclip_med.networks import PromptConfig, load_prompts, read_prompts, save_prompts
 
@@ -46,6 +48,51 @@ def test_round_trip(detector, small_clip: Path, tmp_path: Path) -> None:
     assert not any("unrecorded" in w for w in again.warnings)
     with safe_open(path, "pt") as file:
         assert file.metadata()["backbone_sha256"] == detector.backbone_sha256
+
+
+def test_prompts_saved_as_they_start_stay_untrained(small_clip: Path, tmp_path: Path) -> None:
+    config = PromptConfig(deep_depth=2)
+    start = create_model(small_clip, None, 56, (6,), dpam_layers=4, prompt_config=config)
+    assert not start.trained
+    save_prompts(start, tmp_path / "start.safetensors")
+    assert not create_model(small_clip, tmp_path / "start.safetensors", 56, (6,), dpam_layers=4).trained
+
+
+def test_registered_prompts_on_another_clip_are_a_warning_with_both_hashes(
+    small_clip: Path, small_prompts_file: Path, monkeypatch
+) -> None:
+    """The published hash is of one file format; the same weights in another must not be refused."""
+    published = weights.list_weights()[0]
+    known = replace(published, blob_id=weights.git_blob_id(small_prompts_file))
+    monkeypatch.setattr(weights, "_REGISTRY", {known.name: known})
+    detector = create_model(small_clip, small_prompts_file, 56, (6,), dpam_layers=4)
+    (warning,) = [w for w in detector.warnings if w.startswith("prompts-backbone-unverified")]
+    assert published.backbone_sha256 in warning
+    assert detector.backbone_sha256 in warning
+    assert detector.trained
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"normal": 5},
+        {"abnormal": "x" * 1000},
+        {"context_length": 0},
+        {"nonsense": 1},
+        "text",
+        {"class_name": None},
+    ],
+)
+def test_hostile_configurations_are_refused(small_prompts, tmp_path: Path, config: object) -> None:
+    save_file(small_prompts, tmp_path / "bad.safetensors", {"config": json.dumps(config)})
+    with pytest.raises(WeightsError, match=r"bad\.safetensors: its recorded prompt configuration is unreadable"):
+        read_prompts(tmp_path / "bad.safetensors")
+
+
+def test_words_are_never_a_format(small_prompts, tmp_path: Path) -> None:
+    hostile = {"normal": "{:800000000}", "abnormal": "{0.__class__} {}"}
+    save_file(small_prompts, tmp_path / "odd.safetensors", {"config": json.dumps(hostile)})
+    assert read_prompts(tmp_path / "odd.safetensors").config.words == ("{:800000000}.", "{0.__class__} object.")
 
 
 def test_the_words_travel_with_our_file(small_clip: Path, tmp_path: Path) -> None:
@@ -87,7 +134,8 @@ def written(path: Path, content: object) -> Path:
         ({"visual.proj": torch.zeros(2)}, "unexpected visual.proj"),
         ({"ctx_pos": torch.full((1, 1, 5, 128), float("nan"))}, "not a tensor of finite numbers"),
         ({"ctx_pos": torch.zeros(1, 1, 4, 128)}, "must both have the shape"),
-        ({"ctx_pos": "text"}, "not a tensor of finite numbers"),
+        ({"ctx_pos": 5}, "not a tensor of finite numbers"),
+        ({"compound_prompts_text.0": torch.tensor(1.0)}, "has the shape"),
     ],
 )
 def test_wrong_contents_are_refused(small_prompts, tmp_path: Path, change: dict, message: str) -> None:
@@ -98,7 +146,7 @@ def test_wrong_contents_are_refused(small_prompts, tmp_path: Path, change: dict,
 
 def test_unsafe_and_damaged_files_are_refused(small_prompts_file: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(WeightsError, match=r"code.pth: refused.*Python objects or code"):
+    with pytest.raises(WeightsError, match=r"code\.pth: not read as weights.*no tensor"):
         read_prompts(written(tmp_path / "code.pth", {"prompt_learner": Evil()}))
     (tmp_path / "legacy.pth").write_bytes(pickle.dumps({"prompt_learner": Evil()}))
     with pytest.raises(WeightsError, match=r"legacy\.pth"):
@@ -113,7 +161,7 @@ def test_unsafe_and_damaged_files_are_refused(small_prompts_file: Path, tmp_path
     (tmp_path / "page.pth").write_text("<!DOCTYPE html><title>Not found</title>")
     with pytest.raises(WeightsError, match=r"page\.pth"):
         read_prompts(tmp_path / "page.pth")
-    with pytest.raises(WeightsError, match="no such prompt file"):
+    with pytest.raises(WeightsError, match="no such file"):
         read_prompts(tmp_path / "absent.pth")
-    with pytest.raises(WeightsError, match=r'expected \{"prompt_learner": \.\.\.\}'):
-        read_prompts(written(tmp_path / "clip.pth", {"state_dict": {}}))
+    with pytest.raises(WeightsError, match=r"clip\.pth: not a prompt checkpoint: unexpected visual\.proj"):
+        read_prompts(written(tmp_path / "clip.pth", {"visual.proj": torch.zeros(2)}))

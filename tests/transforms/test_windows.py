@@ -13,7 +13,7 @@ from pydicom.data import get_testdata_file
 
 from anomalyclip_med.data import find_scans
 from anomalyclip_med.errors import ConfigurationError
-from anomalyclip_med.transforms import CT_WINDOWS, WindowRule, parse_window, window_limits
+from anomalyclip_med.transforms import CT_WINDOWS, LoadSliced, WindowRule, parse_window, window_limits
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,15 @@ def test_a_ct_window_leaves_other_modalities_alone(tmp_path: Path) -> None:
     assert window_limits(mr, parse_window("brain")) == window_limits(mr, WindowRule.AUTO)
     assert window_limits(volume, parse_window("brain")) == (0, 80)  # a volume file may be CT
     assert window_limits(mr, (600.0, 1200.0)) == (0, 1200)  # numbers are taken at their word
+    LoadSliced("image", window="brain").read(mr, 0)
+    assert [w.split(":")[0] for w in mr.warnings] == ["window-not-applied"]
+
+
+def test_a_constant_volume_is_said(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.full((4, 5, 6), 30, np.int16), np.eye(4)), tmp_path / "b.nii")
+    (scan,), _ = find_scans([tmp_path])
+    assert LoadSliced("image").read(scan, 0).max() == 0
+    assert [w.split(":")[0] for w in scan.warnings] == ["constant-values"]
 
 
 def test_pictures_are_taken_as_stored_and_volumes_by_percentile(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom.data import get_testdata_file
 
 from anomalyclip_med.data import find_scans
@@ -35,7 +36,8 @@ def test_nifti_geometry_is_copied_with_its_codes(tmp_path: Path, qform_code: int
     original = nib.load(tmp_path / "source.nii")
     np.testing.assert_allclose(image.affine, original.affine, atol=1e-6)
     assert (int(image.header["qform_code"]), int(image.header["sform_code"])) == (qform_code, sform_code)
-    np.testing.assert_allclose(image.get_qform(), original.get_qform(), atol=1e-6)
+    if qform_code:
+        np.testing.assert_allclose(image.get_qform(), original.get_qform(), atol=1e-6)
     assert (float(image.header["cal_min"]), float(image.header["cal_max"])) == (0, 1)
     assert image.header["descrip"].item().startswith(b"UNTRAINED")
     assert image.get_data_dtype() == np.float32
@@ -51,6 +53,20 @@ def test_four_dimensions_keep_their_time_step(tmp_path: Path) -> None:
     assert image.shape == (4, 5, 6, 3)
     assert image.header.get_zooms() == (2, 2, 2, 1.5)
     assert image.header.get_xyzt_units() == ("mm", "sec")
+
+
+def test_void_forms_and_long_axes_do_not_stop_the_map(tmp_path: Path) -> None:
+    source = nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), None)
+    source.set_sform(np.diag([2.0, 2, 2, 1]), 1)
+    source.header["qform_code"] = 0
+    source.header["quatern_b"] = source.header["quatern_c"] = 5.0  # no rotation has these
+    nib.save(source, tmp_path / "void.nii")
+    (scan,), _ = find_scans([tmp_path / "void.nii"])
+    np.testing.assert_allclose(written(scan, tmp_path / "map.nii.gz").affine, np.diag([2.0, 2, 2, 1]))
+
+    Image.new("L", (40000, 2)).save(tmp_path / "wide.png")
+    (scan,), _ = find_scans([tmp_path / "wide.png"])
+    assert written(scan, tmp_path / "wide.nii.gz").shape == (40000, 2, 1)
 
 
 def test_dicom_geometry_stands_in_both_forms(tmp_path: Path) -> None:

@@ -1,0 +1,15 @@
+"""Procedural pictures with masks: an endless, seeded auxiliary set on which anomaly prompts are trained.
+
+Surfaces and objects of many kinds, with defects of many kinds, seen through many cameras. Industrial-like by design:
+nothing here draws an organ or a lesion. A picture is a *scene* (texture, or object on a background), *defects* on it,
+and *looks* over it; every one is a family with parameters apart from their deterministic application.
+"""
+
+from __future__ import annotations
+
+from anomalyclip_med.data.procedural.dataset import ProceduralDataset
+from anomalyclip_med.data.procedural.generation import Sample, generate
+from anomalyclip_med.data.procedural.settings import Settings
+from anomalyclip_med.data.procedural.sheet import contact_sheet
+
+__all__ = ["ProceduralDataset", "Sample", "Settings", "contact_sheet", "generate"]

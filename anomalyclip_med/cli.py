@@ -84,7 +84,7 @@ def _add_score(commands: Any) -> None:
     option(
         "--clip",
         metavar="NAME",
-        help="open_clip NAME/TAG or a weights file (default: untrained, for trying out)",
+        help="open_clip NAME/TAG, a weights file, or offline (default: untrained)",
     )
     option("--activation", choices=("quick_gelu", "gelu"), help="for a CLIP file that does not tell its activation")
     option("--prompts", metavar="NAME", help="name from 'weights list', or a file")
@@ -94,7 +94,7 @@ def _add_score(commands: Any) -> None:
         "--feature-layers",
         type=_integers,
         metavar="N,N,...",
-        help="blocks that make the map (default: 6,12,18,24)",
+        help="blocks that make the map (default: 6,12,18,24 of 24)",
     )
     option("--batch-size", type=_positive, metavar="SLICES", help="slices at a time (default: 4)")
     option = score.add_argument_group("scans").add_argument
@@ -154,9 +154,9 @@ def _add_weights(commands: Any) -> None:
     actions = weights.add_subparsers(required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="the known checkpoints and whether they are here")
     listing.set_defaults(run=_weights_list)
-    fetch = actions.add_parser("fetch", help="download a checkpoint, resuming and checking it")
-    fetch.add_argument("name", help="from 'weights list'")
-    fetch.add_argument("--to", type=Path, metavar="FOLDER", help="where to (default: the cache)")
+    fetch = actions.add_parser("fetch", help="download prompts or the offline backbone, resuming and checking them")
+    fetch.add_argument("name", help="from 'weights list', or 'offline'")
+    fetch.add_argument("--to", type=Path, metavar="FOLDER", help="where prompts go (default: the cache)")
     fetch.set_defaults(run=_weights_fetch)
     verify = actions.add_parser("verify", help="check a file against the registry")
     verify.add_argument("name", help="from 'weights list', or a file")
@@ -166,17 +166,20 @@ def _add_weights(commands: Any) -> None:
 def _weights_list(arguments: argparse.Namespace) -> int:
     from tabulate import tabulate
 
+    from anomalyclip_med.backbones.offline import PROVENANCE
     from anomalyclip_med.weights import list_weights, verify
 
     rows = [(w.name, w.trained_on, verify(w.name).state, w.description) for w in list_weights()]
-    print(tabulate(rows, ("name", "trained on", "state", "what"), tablefmt="simple"))
+    print(tabulate(rows, ("prompts", "trained on", "state", "what"), tablefmt="simple"))
+    print(f"\nand the backbone 'offline': {PROVENANCE.partition(': ')[2]}")
     return 0
 
 
 def _weights_fetch(arguments: argparse.Namespace) -> int:
+    from anomalyclip_med.backbones.offline import OFFLINE_NAME, fetch_offline
     from anomalyclip_med.weights import fetch
 
-    print(fetch(arguments.name, arguments.to))
+    print(fetch_offline() if arguments.name == OFFLINE_NAME else fetch(arguments.name, arguments.to))
     return 0
 
 

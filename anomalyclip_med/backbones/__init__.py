@@ -1,6 +1,6 @@
 """The frozen towers: named, local, downloaded or untrained CLIP weights, all through one door.
 
-``load_clip`` returns a `ClipBackbone` whatever the weights came from. Importing this package also makes
+``load_clip`` returns a `Backbone` whatever the weights came from. Importing this package also makes
 ``open_clip`` importable where torchvision's compiled operators do not fit the installed torch.
 """
 
@@ -8,6 +8,7 @@
 from anomalyclip_med.backbones import torchvision_shim as torchvision_shim  # isort: skip
 
 from anomalyclip_med.backbones.activation import Activation
-from anomalyclip_med.backbones.clip import ClipBackbone, load_clip
+from anomalyclip_med.backbones.backbone import Backbone
+from anomalyclip_med.backbones.clip import load_clip
 
-__all__ = ["Activation", "ClipBackbone", "load_clip"]
+__all__ = ["Activation", "Backbone", "load_clip"]

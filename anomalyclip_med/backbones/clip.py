@@ -5,16 +5,19 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import open_clip
+from open_clip.transformer import VisionTransformer
 
 from anomalyclip_med.backbones.activation import Activation, Evidence, decide_activation
 from anomalyclip_med.backbones.architecture import Architecture, build_clip
+from anomalyclip_med.backbones.backbone import Backbone
+from anomalyclip_med.backbones.dinov2 import IMAGENET_MEAN, IMAGENET_STD, build_dinov2, is_dinov2
+from anomalyclip_med.backbones.offline import OFFLINE_NAME, OFFLINE_SHA256, PROVENANCE, offline_path
 from anomalyclip_med.backbones.state_dict import read_open_clip_config, read_state_dict
 from anomalyclip_med.backbones.untrained import build_untrained
 from anomalyclip_med.errors import WeightsError
@@ -23,44 +26,24 @@ _UNTRAINED = "untrained"
 _FILE_SUFFIXES = {".pt", ".pth", ".bin", ".safetensors", ".ckpt"}
 
 
-@dataclass(frozen=True)
-class ClipBackbone:
-    """A frozen CLIP and where it came from.
-
-    Attributes:
-        model: In evaluation mode, float32, no parameter requires a gradient.
-        name: "ARCHITECTURE/TAG", the file's name without its folder, or "untrained".
-        sha256: Of the weights file; of the tensors where there is no file.
-        trained: False only for random weights.
-        warnings: What was assumed or is wrong, each beginning with a stable name and a colon.
-        image_mean: Per-channel mean of the images in [0, 1] that the model expects subtracted.
-        image_std: Per-channel standard deviation to divide by.
-    """
-
-    model: open_clip.CLIP
-    name: str
-    sha256: str
-    trained: bool
-    warnings: tuple[str, ...]
-    image_mean: tuple[float, float, float]
-    image_std: tuple[float, float, float]
-
-
 def load_clip(
     source: str | Path = _UNTRAINED,
     *,
     activation: Activation | str | None = None,
     cache_dir: Path | None = None,
-) -> ClipBackbone:
-    """Load a frozen CLIP with a vision transformer.
+) -> Backbone:
+    """Load a frozen CLIP with a vision transformer, or a DINOv2 in its place.
 
     Args:
         source: One of
 
+            - ``"offline"``: the vision-only backbone that `anomalyclip-med weights fetch offline` brings;
+
             - ``"ARCHITECTURE/TAG"``, e.g. ``"ViT-L-14-336/openai"``: downloaded once through open_clip;
             - the path of a weights file: OpenAI's TorchScript archive, a state dict in OpenAI's or
               open_clip's layout (``.pt``, ``.pth``, ``.bin``, ``.safetensors``), with open_clip's
-              ``open_clip_config.json`` beside it or without;
+              ``open_clip_config.json`` beside it or without; or a DINOv2 in Hugging Face's layout, such as Meta's
+              own ``dinov2-small``, which has no text tower;
             - ``"untrained"``: a small network with fixed random weights, for trying things out.
         activation: The MLP activation, for files that do not tell it. One that contradicts the weights is an
             error, never an override.
@@ -83,25 +66,29 @@ def load_clip(
             ) from error
     if source == _UNTRAINED:
         return _untrained(evidence)
+    if source == OFFLINE_NAME:
+        return _load(offline_path(), OFFLINE_NAME, evidence)
     if isinstance(source, Path) or Path(source).suffix in _FILE_SUFFIXES or Path(source).exists():
         return _from_file(Path(source).expanduser(), evidence)
     return _from_name(source, evidence, cache_dir)
 
 
-def _untrained(evidence: list[Evidence]) -> ClipBackbone:
+def _untrained(evidence: list[Evidence]) -> Backbone:
     model, sha256 = build_untrained(evidence[0].activation if evidence else Activation.QUICK_GELU)
-    return ClipBackbone(
-        model=model,
+    return Backbone(
+        visual=model.visual,
+        clip=model,
         name=_UNTRAINED,
         sha256=sha256,
         trained=False,
         warnings=("untrained-weights: the CLIP weights are random; scores and maps mean nothing.",),
         image_mean=open_clip.OPENAI_DATASET_MEAN,
         image_std=open_clip.OPENAI_DATASET_STD,
+        interpolation="bilinear",
     )
 
 
-def _from_file(path: Path, evidence: list[Evidence]) -> ClipBackbone:
+def _from_file(path: Path, evidence: list[Evidence]) -> Backbone:
     """Load a local file, with the configuration that may lie beside it."""
     config_path = path.with_name("open_clip_config.json")
     if not config_path.is_file():
@@ -117,7 +104,7 @@ def _from_file(path: Path, evidence: list[Evidence]) -> ClipBackbone:
     )
 
 
-def _from_name(source: str, evidence: list[Evidence], cache_dir: Path | None) -> ClipBackbone:
+def _from_name(source: str, evidence: list[Evidence], cache_dir: Path | None) -> Backbone:
     """Load one of open_clip's pretrained models."""
     architecture, _, tag = source.rpartition("/")
     if not open_clip.is_pretrained_cfg(architecture, tag):
@@ -138,7 +125,7 @@ def _load(
     *,
     architecture: Architecture | None = None,
     preprocessing: Mapping[str, Any] | None = None,
-) -> ClipBackbone:
+) -> Backbone:
     """Verify, read and build: the one road that every weights file takes."""
     state = read_state_dict(path)
     sha256 = _sha256(path)
@@ -148,6 +135,9 @@ def _load(
             f"{path}: named as OpenAI's file, but its SHA-256 is {sha256} instead of {published}; download "
             "it again, or rename it if it is a file of your own."
         )
+    if is_dinov2(state.tensors):
+        decide_activation([Evidence(Activation.GELU, "DINOv2's architecture"), *evidence], str(path))
+        return _vision_only(build_dinov2(state.tensors, str(path)), name, sha256)
     evidence = [*evidence, *state.evidence]
     genuine = sha256 in _openai_sha256().values()
     if genuine:
@@ -159,14 +149,30 @@ def _load(
     # the names of a CLIP and no others from its files; in anybody else's, extra tensors may change the result.
     model = build_clip(architecture, state.tensors, activation, str(path), ignore_extra=genuine)
     preprocessing = preprocessing or {}
-    return ClipBackbone(
-        model=model,
+    return Backbone(
+        visual=model.visual,
+        clip=model,
         name=name,
         sha256=sha256,
         trained=True,
         warnings=warnings,
         image_mean=_rgb(preprocessing.get("mean", open_clip.OPENAI_DATASET_MEAN), name),
         image_std=_rgb(preprocessing.get("std", open_clip.OPENAI_DATASET_STD), name),
+        interpolation="bilinear",
+    )
+
+
+def _vision_only(visual: VisionTransformer, name: str, sha256: str) -> Backbone:
+    return Backbone(
+        visual=visual,
+        clip=None,
+        name=name,
+        sha256=sha256,
+        trained=True,
+        warnings=(PROVENANCE,) if sha256 == OFFLINE_SHA256 else (),
+        image_mean=IMAGENET_MEAN,
+        image_std=IMAGENET_STD,
+        interpolation="bicubic",
     )
 
 
@@ -197,7 +203,7 @@ def _openai_sha256() -> dict[str, str]:
 
 def _unknown(source: str) -> str:
     """Say that a name is unknown, and which ones are near."""
-    names = [_UNTRAINED, *("/".join(pair) for pair in open_clip.list_pretrained())]
+    names = [OFFLINE_NAME, _UNTRAINED, *("/".join(pair) for pair in open_clip.list_pretrained())]
     architecture = source.partition("/")[0]
     near = [name for name in names if name.partition("/")[0] in (source, architecture)]
     near = near or difflib.get_close_matches(source, names, n=5, cutoff=0.5)

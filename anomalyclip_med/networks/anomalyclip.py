@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anomalyclip_med.backbones import ClipBackbone
+from anomalyclip_med.backbones import Backbone
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.networks.dpam import DPAMAttention, DPAMVisionTransformer
+from anomalyclip_med.networks.embeddings import StateEmbeddings
 from anomalyclip_med.networks.maps import abnormal_probability, smoothing_matrix, upsampling_matrix
 from anomalyclip_med.networks.prompts import PromptConfig, PromptLearner
 
@@ -28,19 +30,33 @@ class DetectorOutput(NamedTuple):
     anomaly_map: Tensor
 
 
+class ScoreSource(StrEnum):
+    """What the image score is made of: the class token's similarities (the paper's), the map, or the mean of both."""
+
+    CLASS_TOKEN = "class_token"
+    MAP = "map"
+    BOTH = "both"
+
+
 class AnomalyCLIP(nn.Module):
     """Zero-shot anomaly detector (Zhou et al., ICLR 2024, arXiv 2310.18961).
 
-    Only the prompts train. Text features are computed once in eval mode and again only when the prompts change.
+    Only the prompts train. Text features are computed once in eval mode and again only when the prompts change. On a
+    backbone without a text tower, two embeddings are learned in place of its features.
 
     Args:
-        backbone: the frozen CLIP.
+        backbone: the frozen towers.
         image_size: side S of the square input in pixels.
         feature_layers: vision blocks, counting from 1, whose patch features make the map; their maps are averaged.
-        dpam_layers: number of last vision blocks with the DPAM path, or a (first, last) pair of block numbers.
+            None for four at equal distances: 6, 12, 18, 24 of 24.
+        dpam_layers: number of last vision blocks with the DPAM path, or a (first, last) pair of block numbers. None
+            for all from the first quarter's last block on: 19 of 24.
         dpam: which projection attends to itself in the DPAM path.
         sigma: of the map's Gaussian, in pixels of the model's input; 0 for none.
-        prompt_config: shape and words of the prompts.
+        score: what the image score is made of; None for the class token with a text tower and the map without one,
+            whose class token has never been aligned with anything.
+        top_fraction: share of the map's highest pixels whose mean is its score.
+        prompt_config: shape and words of the prompts; only with a text tower.
         seed: of the prompts' random start.
     """
 
@@ -50,19 +66,34 @@ class AnomalyCLIP(nn.Module):
 
     def __init__(
         self,
-        backbone: ClipBackbone,
+        backbone: Backbone,
         image_size: int = 518,
-        feature_layers: Sequence[int] = (6, 12, 18, 24),
-        dpam_layers: int | tuple[int, int] = 19,
+        feature_layers: Sequence[int] | None = None,
+        dpam_layers: int | tuple[int, int] | None = None,
         dpam: DPAMAttention | str = DPAMAttention.VV,
         sigma: float = 4.0,
+        score: ScoreSource | str | None = None,
+        top_fraction: float = 0.01,
         prompt_config: PromptConfig | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         if sigma < 0:
             raise ConfigurationError(f"sigma={sigma} must not be negative")
+        if not 0 < top_fraction <= 1:
+            raise ConfigurationError(f"top_fraction={top_fraction} must lie above 0 and not above 1")
+        if score is None:
+            score = ScoreSource.MAP if backbone.clip is None else ScoreSource.CLASS_TOKEN
+        elif score not in set(ScoreSource):
+            raise ConfigurationError(f"score={score!r} is unknown: choose one of {', '.join(ScoreSource)}")
+        depth = len(backbone.visual.transformer.resblocks)
+        if feature_layers is None:
+            feature_layers = [max(1, depth * quarter // 4) for quarter in (1, 2, 3, 4)]
+        if dpam_layers is None:
+            dpam_layers = depth - max(1, depth // 4) + 1
         self.sigma = sigma
+        self.score = ScoreSource(score)
+        self.top_fraction = top_fraction
         self.backbone_name = backbone.name
         self.backbone_sha256 = backbone.sha256
         self.backbone_trained = backbone.trained
@@ -72,8 +103,16 @@ class AnomalyCLIP(nn.Module):
         self.prompts_sha256: str | None = None
         self.prompts_trained = False
         self.warnings = list(backbone.warnings)
-        self.vision = DPAMVisionTransformer(backbone.model.visual, image_size, feature_layers, dpam_layers, dpam)
-        self.prompt_learner = PromptLearner(backbone.model, prompt_config, seed)
+        self.vision = DPAMVisionTransformer(
+            backbone.visual, image_size, feature_layers, dpam_layers, dpam, backbone.interpolation
+        )
+        self.prompt_learner: PromptLearner | StateEmbeddings
+        if backbone.clip is not None:
+            self.prompt_learner = PromptLearner(backbone.clip, prompt_config, seed)
+        elif prompt_config is None:
+            self.prompt_learner = StateEmbeddings(self.vision.embed_dim, seed)
+        else:
+            raise ConfigurationError(f"{backbone.name} has no text tower: it takes no prompt words")
         upsample = upsampling_matrix(self.vision.grid, image_size)
         self.register_buffer("upsample", upsample, persistent=False)
         self.register_buffer("upsample_smooth", smoothing_matrix(image_size, sigma) @ upsample, persistent=False)
@@ -156,7 +195,7 @@ class AnomalyCLIP(nn.Module):
 
     def describe(self) -> dict[str, Any]:
         """Weights and settings as plain values, for a result's provenance."""
-        vision = self.vision
+        vision, config = self.vision, self.prompt_learner.config
         return {
             "method": "AnomalyCLIP",
             "clip": self.backbone_name,
@@ -165,21 +204,29 @@ class AnomalyCLIP(nn.Module):
             "prompts": self.prompts_name,
             "prompts_sha256": self.prompts_sha256,
             "prompts_trained": self.prompts_trained,
-            "prompt_config": self.prompt_learner.config.to_dict(),
+            "prompt_config": None if config is None else config.to_dict(),
             "image_size": vision.image_size,
             "feature_layers": list(vision.feature_layers),
             "dpam": str(vision.dpam),
             "dpam_blocks": list(vision.dpam_blocks),
             "sigma": self.sigma,
+            "score": str(self.score),
+            "top_fraction": self.top_fraction,
         }
 
     def forward(self, images: Tensor) -> DetectorOutput:
         """Score normalised images (B, 3, S, S)."""
         text_features = self.text_features
         image_features, patch_features = self.encode_image(images)
-        score = abnormal_probability(image_features, text_features)
         # The mean over layers, bilinear upsampling and the Gaussian are all linear: fold them into one
         # matrix per axis and never hold a full-size map per layer.
         patches = self.patch_probabilities(patch_features, text_features).mean(dim=0)
         anomaly_map = self.upsample_smooth @ patches @ self.upsample_smooth.T
-        return DetectorOutput(score, anomaly_map.clamp(0, 1)[:, None])
+        anomaly_map = anomaly_map.clamp(0, 1)
+        scores = []
+        if self.score is not ScoreSource.MAP:
+            scores.append(abnormal_probability(image_features, text_features))
+        if self.score is not ScoreSource.CLASS_TOKEN:
+            highest = max(1, round(self.top_fraction * self.image_size**2))
+            scores.append(anomaly_map.flatten(1).topk(highest, dim=1).values.mean(dim=1))
+        return DetectorOutput(torch.stack(scores).mean(dim=0), anomaly_map[:, None])

@@ -21,11 +21,13 @@ from anomalyclip_med.networks.prompts import PromptConfig
 from anomalyclip_med.weights import verify
 
 FORMAT = "anomalyclip_med.prompts"
-_LEARNED = re.compile(r"ctx_pos|ctx_neg|compound_prompts_text\.\d+")
+_LEARNED = re.compile(r"ctx_pos|ctx_neg|compound_prompts_text\.\d+|normal|abnormal")
+_COMPLETE = ({"ctx_pos", "ctx_neg"}, {"normal", "abnormal"})  # with a text tower, without one
 # In the authors' files beside the learned tensors: copies of CLIP's embeddings and projections that nothing uses.
 _TOLERATED = re.compile(
     r"token_(prefix|suffix)_(pos|neg)|tokenized_prompts_(pos|neg)|compound_prompt_projections\.\d+\.(weight|bias)"
 )
+_DIMENSIONS = {"ctx_pos": 4, "ctx_neg": 4, "compound_prompts_text": 2, "normal": 1, "abnormal": 1}
 _MAX_BYTES = 256 * 2**20
 """The authors' files take 21 MB; nothing that holds prompts takes more than this."""
 
@@ -35,8 +37,9 @@ class LearnedPrompts:
     """Learned prompts as read from a file, not yet tied to a CLIP.
 
     Attributes:
-        tensors: ``ctx_pos``, ``ctx_neg`` (1, 1, context_length, D), ``compound_prompts_text.{i}`` (deep_length, D).
-        config: shape and words; for files that do not record the words, the paper's.
+        tensors: ``ctx_pos``, ``ctx_neg`` (1, 1, context_length, D), ``compound_prompts_text.{i}`` (deep_length, D);
+            or, for a backbone without a text tower, ``normal``, ``abnormal`` (E,).
+        config: shape and words; for files that do not record the words, the paper's; None without a text tower.
         name: the file's name.
         sha256: of the file.
         trained: False for prompts that were saved as they start.
@@ -46,7 +49,7 @@ class LearnedPrompts:
     """
 
     tensors: dict[str, Tensor]
-    config: PromptConfig
+    config: PromptConfig | None
     name: str
     sha256: str
     trained: bool
@@ -127,7 +130,7 @@ def save_prompts(detector: AnomalyCLIP, path: str | Path) -> None:
     metadata = {
         "format": FORMAT,
         "package_version": __version__,
-        "config": json.dumps(detector.prompt_learner.config.to_dict(), sort_keys=True),
+        "config": json.dumps(detector.describe()["prompt_config"], sort_keys=True),
         "trained": "true" if detector.prompts_trained else "false",
         "backbone_name": detector.backbone_name,
         "backbone_sha256": detector.backbone_sha256,
@@ -144,19 +147,22 @@ def _select_learned(content: Any, path: Path) -> dict[str, Tensor]:
     if unknown:
         raise WeightsError(f"{path}: not a prompt checkpoint: unexpected {', '.join(unknown[:3])}")
     tensors = {k: v for k, v in state.items() if _LEARNED.fullmatch(k)}
-    if missing := {"ctx_pos", "ctx_neg"} - tensors.keys():
+    missing = min((names - tensors.keys() for names in _COMPLETE), key=len)
+    if missing:
         raise WeightsError(f"{path}: not a prompt checkpoint: {', '.join(sorted(missing))} missing")
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or not tensor.isfinite().all():
             raise WeightsError(f"{path}: {name} is not a tensor of finite numbers")
-        if tensor.ndim != (2 if name.startswith("compound") else 4) or 0 in tensor.shape:
+        if tensor.ndim != _DIMENSIONS[name.split(".")[0]] or 0 in tensor.shape:
             raise WeightsError(f"{path}: {name} has the shape {tuple(tensor.shape)}, which no prompt has")
     return tensors
 
 
 def _infer_config(
     tensors: dict[str, Tensor], metadata: dict[str, str], words: PromptConfig | None, path: Path
-) -> PromptConfig:
+) -> PromptConfig | None:
+    if "normal" in tensors:
+        return None
     deep = [name for name in tensors if name.startswith("compound_prompts_text.")]
     ctx = tensors["ctx_pos"].shape
     if ctx != tensors["ctx_neg"].shape or ctx[:2] != (1, 1):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anomalyclip_med.backbones import Activation, load_clip
-from anomalyclip_med.networks.anomalyclip import AnomalyCLIP
+from anomalyclip_med.networks.anomalyclip import AnomalyCLIP, ScoreSource
 from anomalyclip_med.networks.checkpoint import load_prompts, read_prompts
 from anomalyclip_med.networks.dpam import DPAMAttention
 from anomalyclip_med.networks.prompts import PromptConfig
@@ -17,10 +17,12 @@ def create_model(
     clip: str | Path = "untrained",
     prompts: str | Path | None = None,
     image_size: int = 518,
-    feature_layers: int | Sequence[int] = (6, 12, 18, 24),
-    dpam_layers: int | tuple[int, int] = 19,
+    feature_layers: int | Sequence[int] | None = None,
+    dpam_layers: int | tuple[int, int] | None = None,
     dpam: DPAMAttention | str = DPAMAttention.VV,
     sigma: float = 4.0,
+    score: ScoreSource | str | None = None,
+    top_fraction: float = 0.01,
     prompt_config: PromptConfig | None = None,
     seed: int = 0,
     activation: Activation | str | None = None,
@@ -28,14 +30,19 @@ def create_model(
     """Build an AnomalyCLIP detector in eval mode.
 
     Args:
-        clip: see :func:`anomalyclip_med.backbones.load_clip`: ``"ViT-L-14-336/openai"``, a file, or ``"untrained"``.
+        clip: see :func:`anomalyclip_med.backbones.load_clip`: ``"ViT-L-14-336/openai"``, a file, ``"offline"`` or
+            ``"untrained"``.
         prompts: a registered checkpoint's name (``anomalyclip-med weights list``), a file, or None for prompts
             that have not been trained.
         image_size: side S of the square input in pixels, a multiple of the patch size.
-        feature_layers: vision blocks, counting from 1, whose patch features make the map; one or several.
-        dpam_layers: number of last vision blocks with the DPAM path, or a (first, last) pair of block numbers.
+        feature_layers: vision blocks, counting from 1, whose patch features make the map; one or several. None for
+            four at equal distances: 6, 12, 18, 24 of 24.
+        dpam_layers: number of last vision blocks with the DPAM path, or a (first, last) pair of block numbers. None
+            for 19 of 24 blocks, and alike for other depths.
         dpam: ``vv``, ``qq``, ``kk`` or ``off``.
         sigma: of the map's Gaussian in pixels of the model's input.
+        score: what the image score is made of, ``class_token``, ``map`` or ``both``; None for the backbone's own.
+        top_fraction: share of the map's highest pixels whose mean is its score.
         prompt_config: shape and words of new prompts; of a file, only the words, and only where it does not
             record them.
         seed: of new prompts' random start.
@@ -59,6 +66,8 @@ def create_model(
         dpam_layers=dpam_layers,
         dpam=dpam,
         sigma=sigma,
+        score=score,
+        top_fraction=top_fraction,
         prompt_config=learned.config if learned else prompt_config,
         seed=seed,
     )

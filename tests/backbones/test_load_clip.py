@@ -26,7 +26,7 @@ CONFIG = {
 
 
 def features(backbone, sample):
-    return backbone.model.encode_image(sample.image), backbone.model.encode_text(sample.text)
+    return backbone.clip.encode_image(sample.image), backbone.clip.encode_text(sample.text)
 
 
 def assert_same(backbone, sample):
@@ -61,8 +61,8 @@ def test_torchscript_archive(sample, tmp_path, how):
     assert backbone.warnings == ()
     assert (backbone.name, backbone.trained) == ("clip.pt", True)
     assert backbone.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert not backbone.model.training
-    for parameter in backbone.model.parameters():
+    assert not backbone.clip.training
+    for parameter in backbone.clip.parameters():
         assert parameter.dtype == torch.float32
         assert not parameter.requires_grad
 
@@ -185,7 +185,7 @@ def test_open_clips_own_model_agrees(sample, tmp_path):
 def test_golden(golden, golden_clip):
     expected = np.load(golden / "clip_tiny" / "expected.npz")
     backbone = load_clip(golden_clip)
-    model = backbone.model
+    model = backbone.clip
     assert (len(model.visual.transformer.resblocks), len(model.transformer.resblocks)) == (24, 12)
     assert backbone.warnings[0].startswith("activation-assumed: ")
     # The reference takes the class token before ln_post, and resizes the position grid bilinearly.
@@ -447,10 +447,10 @@ def test_untrained():
     assert (backbone.name, backbone.trained) == ("untrained", False)
     assert backbone.sha256 == again.sha256
     assert backbone.warnings[0].startswith("untrained-weights: ")
-    for ours, theirs in zip(backbone.model.parameters(), again.model.parameters(), strict=True):
+    for ours, theirs in zip(backbone.clip.parameters(), again.clip.parameters(), strict=True):
         assert torch.equal(ours, theirs)
         assert not ours.requires_grad
-    model = backbone.model
+    model = backbone.clip
     assert (len(model.visual.transformer.resblocks), len(model.transformer.resblocks)) == (24, 12)
     assert model.visual.image_size == (70, 70)
     images = torch.randn(4, 3, 70, 70, generator=torch.Generator().manual_seed(0))
@@ -465,7 +465,7 @@ def test_untrained():
 def test_golden_file_is_what_it_was(golden_clip):
     """The file's tensors arrive unchanged."""
     expected = load_file(golden_clip)
-    found = load_clip(golden_clip).model.state_dict()
+    found = load_clip(golden_clip).clip.state_dict()
     assert found.keys() == expected.keys()
     for key, value in found.items():
         assert torch.equal(value, expected[key].float())

@@ -1,0 +1,35 @@
+"""What the networks are built on: a frozen vision tower, with or without a text tower."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import open_clip
+from open_clip.transformer import VisionTransformer
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen backbone and where it came from.
+
+    Attributes:
+        visual: The vision tower, in evaluation mode, float32, no parameter requires a gradient.
+        clip: The CLIP that it belongs to, for its text tower; None for a tower that has none.
+        name: "ARCHITECTURE/TAG", the file's name without its folder, "offline" or "untrained".
+        sha256: Of the weights file; of the tensors where there is no file.
+        trained: False only for random weights.
+        warnings: What was assumed or must be known, each beginning with a stable name and a colon.
+        image_mean: Per-channel mean of the images in [0, 1] that the tower expects subtracted.
+        image_std: Per-channel standard deviation to divide by.
+        interpolation: How its position embedding is resized, "bilinear" or "bicubic".
+    """
+
+    visual: VisionTransformer
+    clip: open_clip.CLIP | None
+    name: str
+    sha256: str
+    trained: bool
+    warnings: tuple[str, ...]
+    image_mean: tuple[float, float, float]
+    image_std: tuple[float, float, float]
+    interpolation: str

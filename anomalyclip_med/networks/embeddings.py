@@ -1,0 +1,32 @@
+"""Two learned embeddings, for a vision tower that has no text tower to read prompts."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class StateEmbeddings(nn.Module):
+    """The normal and the abnormal state, learned directly in the space of the patch features.
+
+    Args:
+        width: E, of the vision tower's features.
+        seed: of their random start (normal, standard deviation 0.02, as the prompts of a text tower start).
+    """
+
+    def __init__(self, width: int, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.normal = nn.Parameter(torch.randn(width, generator=generator) * 0.02)
+        self.abnormal = nn.Parameter(torch.randn(width, generator=generator) * 0.02)
+
+    config = None  # no words, no deep tokens
+
+    def learned(self) -> dict[str, Tensor]:
+        """The trained tensors by the names that checkpoints use."""
+        return {"normal": self.normal, "abnormal": self.abnormal}
+
+    def forward(self) -> Tensor:
+        """Features (2, E) of the normal and the abnormal state, L2-normalised."""
+        return F.normalize(torch.stack([self.normal, self.abnormal]), dim=-1)

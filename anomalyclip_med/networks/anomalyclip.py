@@ -56,6 +56,8 @@ class AnomalyCLIP(nn.Module):
         score: what the image score is made of; None for the class token with a text tower and the map without one,
             whose class token has never been aligned with anything.
         top_fraction: share of the map's highest pixels whose mean is its score.
+        neighbourhood: odd sides, in patches, of the squares over which patch features are averaged before they are
+            compared with the states; the maps of several are averaged. (1,) is the paper's.
         prompt_config: shape and words of the prompts; only with a text tower.
         seed: of the prompts' random start.
     """
@@ -74,6 +76,7 @@ class AnomalyCLIP(nn.Module):
         sigma: float = 4.0,
         score: ScoreSource | str | None = None,
         top_fraction: float = 0.01,
+        neighbourhood: Sequence[int] = (1,),
         prompt_config: PromptConfig | None = None,
         seed: int = 0,
     ) -> None:
@@ -82,6 +85,8 @@ class AnomalyCLIP(nn.Module):
             raise ConfigurationError(f"sigma={sigma} must not be negative")
         if not 0 < top_fraction <= 1:
             raise ConfigurationError(f"top_fraction={top_fraction} must lie above 0 and not above 1")
+        if not neighbourhood or not all(side > 0 and side % 2 for side in neighbourhood):
+            raise ConfigurationError(f"neighbourhood={list(neighbourhood)} must hold odd numbers of patches")
         if score is None:
             score = ScoreSource.MAP if backbone.clip is None else ScoreSource.CLASS_TOKEN
         elif score not in set(ScoreSource):
@@ -94,6 +99,7 @@ class AnomalyCLIP(nn.Module):
         self.sigma = sigma
         self.score = ScoreSource(score)
         self.top_fraction = top_fraction
+        self.neighbourhood = tuple(neighbourhood)
         self.backbone_name = backbone.name
         self.backbone_sha256 = backbone.sha256
         self.backbone_trained = backbone.trained
@@ -179,17 +185,29 @@ class AnomalyCLIP(nn.Module):
         Returns:
             (layers, B, G, G) in [0, 1], G * G = P.
         """
-        grid = self.vision.grid
-        return torch.stack(
-            [abnormal_probability(p[:, 1:], text_features).unflatten(-1, (grid, grid)) for p in patch_features]
-        )
+        maps = []
+        for features in patch_features:
+            tokens = F.normalize(features[:, 1:], dim=-1).transpose(1, 2).unflatten(2, (self.vision.grid, -1))
+            sides = [
+                abnormal_probability(
+                    # At the border the average is over the patches that there are.
+                    F.avg_pool2d(tokens, side, 1, side // 2, count_include_pad=False).permute(0, 2, 3, 1),
+                    text_features,
+                )
+                for side in self.neighbourhood
+            ]
+            maps.append(torch.stack(sides).mean(dim=0))
+        return torch.stack(maps)
 
     def layer_maps(self, images: Tensor) -> Tensor:
         """Unsmoothed abnormal maps of each feature layer, (layers, B, S, S) in [0, 1].
 
         The normal map is one minus this: both come from one softmax, and upsampling is linear.
         """
-        _, patch_features = self.encode_image(images)
+        return self.upsampled_maps(self.encode_image(images)[1])
+
+    def upsampled_maps(self, patch_features: Sequence[Tensor]) -> Tensor:
+        """The same from patch features, one (B, 1 + P, E) per layer."""
         patches = self.patch_probabilities(patch_features, self.text_features)
         return self.upsample @ patches @ self.upsample.T
 
@@ -212,6 +230,7 @@ class AnomalyCLIP(nn.Module):
             "sigma": self.sigma,
             "score": str(self.score),
             "top_fraction": self.top_fraction,
+            "neighbourhood": list(self.neighbourhood),
         }
 
     def forward(self, images: Tensor) -> DetectorOutput:

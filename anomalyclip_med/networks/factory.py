@@ -23,6 +23,7 @@ def create_model(
     sigma: float = 4.0,
     score: ScoreSource | str | None = None,
     top_fraction: float = 0.01,
+    neighbourhood: Sequence[int] = (1,),
     prompt_config: PromptConfig | None = None,
     seed: int = 0,
     activation: Activation | str | None = None,
@@ -43,6 +44,7 @@ def create_model(
         sigma: of the map's Gaussian in pixels of the model's input.
         score: what the image score is made of, ``class_token``, ``map`` or ``both``; None for the backbone's own.
         top_fraction: share of the map's highest pixels whose mean is its score.
+        neighbourhood: odd sides, in patches, over which patch features are averaged; (1,) is the paper's.
         prompt_config: shape and words of new prompts; of a file, only the words, and only where it does not
             record them.
         seed: of new prompts' random start.
@@ -68,6 +70,7 @@ def create_model(
         sigma=sigma,
         score=score,
         top_fraction=top_fraction,
+        neighbourhood=neighbourhood,
         prompt_config=learned.config if learned else prompt_config,
         seed=seed,
     )

@@ -1,0 +1,73 @@
+"""The global and the local loss of AnomalyCLIP (arXiv 2310.18961, section 3.4), with the authors' constants."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from anomalyclip_med.networks.maps import TEMPERATURE
+
+LOCAL_WEIGHT = 4.0
+"""Of the local loss against the global one in the authors' training."""
+
+_GAMMA = 2.0
+_FOCAL_SMOOTHING = 1e-5
+_DICE_SMOOTHING = 1.0
+
+
+def global_loss(image_features: Tensor, text_features: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of the image's similarities to the normal and the abnormal state.
+
+    Args:
+        image_features: (B, E), L2-normalised.
+        text_features: (2, E), normal first, L2-normalised.
+        labels: (B,) integer, 0 normal and 1 anomalous.
+
+    Returns:
+        Scalar, mean over the batch.
+    """
+    return F.cross_entropy(image_features @ text_features.T / TEMPERATURE, labels)
+
+
+def local_loss(layer_maps: Tensor, masks: Tensor) -> Tensor:
+    """Focal and Dice loss of the abnormal and the normal map, summed over layers.
+
+    Args:
+        layer_maps: (layers, B, H, W) abnormal probabilities in [0, 1]; the normal map is one minus them.
+        masks: (B, H, W), 1 where anomalous and 0 elsewhere.
+
+    Returns:
+        Scalar.
+    """
+    return sum(
+        (focal_loss(m, masks) + dice_loss(m, masks) + dice_loss(1 - m, 1 - masks) for m in layer_maps),
+        start=layer_maps.new_zeros(()),
+    )
+
+
+def focal_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """Binary focal loss (Lin et al., ICCV 2017) on probabilities, gamma 2, no alpha, mean over all elements.
+
+    The target is smoothed by 1e-5 and as much is added to the probability of the right class, as the authors' code does
+    it: a saturated pixel then costs a little and never infinitely much. MONAI's ``FocalLoss`` has neither.
+
+    Args:
+        probabilities: of the positive class, any shape, in [0, 1].
+        targets: same shape, 0 or 1.
+    """
+    target = targets.clamp(_FOCAL_SMOOTHING, 1 - _FOCAL_SMOOTHING)
+    right = target * probabilities + (1 - target) * (1 - probabilities) + _FOCAL_SMOOTHING
+    return -((1 - right).pow(_GAMMA) * right.log()).mean()
+
+
+def dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """One minus the soft Dice coefficient of each image, smoothed by 1, mean over images.
+
+    Args:
+        probabilities: (B, H, W) in [0, 1].
+        targets: (B, H, W), 0 or 1.
+    """
+    overlap = (probabilities * targets).sum(dim=(1, 2))
+    total = probabilities.sum(dim=(1, 2)) + targets.sum(dim=(1, 2))
+    return 1 - torch.mean((2 * overlap + _DICE_SMOOTHING) / (total + _DICE_SMOOTHING))

@@ -1,0 +1,67 @@
+"""The losses against the authors' recorded training, closed forms and MONAI's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.losses import DiceLoss, FocalLoss
+
+from anomalyclip_med import create_model
+from anomalyclip_med.losses import LOCAL_WEIGHT, dice_loss, focal_loss, global_loss, local_loss
+
+
+def test_three_steps_of_training_are_the_authors(golden: Path, golden_clip: Path) -> None:
+    """Losses of three Adam steps, and every prompt after them."""
+    expected = dict(np.load(golden / "clip_tiny" / "expected.npz"))
+    prompts = golden / "clip_tiny" / "prompt_learner.safetensors"
+    detector = create_model(golden_clip, prompts, image_size=98).train()
+    learned = detector.prompt_learner.learned()
+    images = torch.from_numpy(expected["images"]).float()
+    masks, labels = torch.from_numpy(expected["gt"]).float(), torch.from_numpy(expected["label"])
+    optimizer = torch.optim.Adam(learned.values(), lr=1e-3, betas=(0.5, 0.999))
+    for step in range(3):
+        image_features, _ = detector.encode_image(images)
+        local = LOCAL_WEIGHT * local_loss(detector.layer_maps(images), masks)
+        image = global_loss(image_features, detector.text_features, labels)
+        np.testing.assert_allclose([local.item(), image.item()], expected["train_losses"][step], rtol=1e-4)
+        optimizer.zero_grad()
+        (local + image).backward()
+        optimizer.step()
+    for name, tensor in learned.items():
+        # Adam divides by the gradient's size: where that is all rounding, so is the step.
+        difference = (tensor.detach() - torch.from_numpy(expected[f"after3/{name}"])).abs()
+        assert difference.quantile(0.999) < 1e-4
+        assert difference.max() < 6e-3
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**31), anomalous=st.floats(0.0, 1.0))
+def test_monai_agrees_away_from_saturation(seed: int, anomalous: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    p = torch.rand(3, 8, 9, generator=generator) * 0.98 + 0.01
+    y = (torch.rand(3, 8, 9, generator=generator) < anomalous).float()
+    both = torch.stack([1 - p, p], dim=1)
+    focal = FocalLoss(gamma=2.0, use_softmax=True, to_onehot_y=True)(both.log(), y[:, None]) * 2
+    torch.testing.assert_close(focal_loss(p, y), focal, rtol=1e-3, atol=1e-4)
+    dice = DiceLoss(smooth_nr=1, smooth_dr=1, to_onehot_y=True)(both, y[:, None]) * 2
+    torch.testing.assert_close(dice_loss(p, y) + dice_loss(1 - p, 1 - y), dice, rtol=1e-5, atol=1e-6)
+
+
+def test_a_saturated_pixel_costs_a_finite_amount() -> None:
+    wrong = focal_loss(torch.zeros(1, 1, 1), torch.ones(1, 1, 1))
+    assert wrong.item() == pytest.approx(-((1 - 2e-5) ** 2) * np.log(2e-5), rel=1e-4)
+
+
+def test_gradients_are_finite_at_both_ends() -> None:
+    p = torch.tensor([[[0.0, 1.0, 0.0, 1.0]]], requires_grad=True)
+    local_loss(p[None], torch.tensor([[[0.0, 1.0, 1.0, 0.0]]])).backward()
+    assert torch.isfinite(p.grad).all()
+
+
+def test_empty_masks_with_empty_maps_cost_nothing() -> None:
+    assert dice_loss(torch.zeros(2, 4, 4), torch.zeros(2, 4, 4)).item() == 0

@@ -5,14 +5,16 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 BUNDLE := bundles/anomalyclip_zero_shot
 
-.PHONY: help venv demo test test-slow lint bench clean
+.PHONY: help venv demo test test-slow lint offline-prompts scoreboard bench clean
 
 help:
 	@echo "make demo       install, then score real scans with the zero-shot bundle into demo/output"
 	@echo "make test       install, then run the default tests"
 	@echo "make test-slow  the tests that take long or much memory"
 	@echo "make lint       ruff and mypy"
+	@echo "make scoreboard  accuracy on the real data sets in ANOMALYCLIP_MED_DATA"
 	@echo "make bench      benchmarks, printed as a table"
+	@echo "make offline-prompts  train the shipped embeddings again, from procedural images alone"
 	@echo "make clean      remove the environment and everything made"
 
 venv: $(VENV)/.dev
@@ -31,6 +33,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.python
 	@touch $@ $(VENV)/.base
 
 demo: $(VENV)/.base
+	$(BIN)/anomalyclip-med weights fetch offline
 	$(BIN)/python tools/demo_inputs.py demo/input
 	$(BIN)/python -m monai.bundle run --config_file $(BUNDLE)/configs/inference.json \
 		--dataset_dir demo/input --output_dir demo/output
@@ -45,6 +48,14 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+offline-prompts: $(VENV)/.base
+	$(BIN)/anomalyclip-med weights fetch offline
+	$(BIN)/python tools/train_offline_prompts.py
+
+scoreboard: $(VENV)/.base
+	$(BIN)/anomalyclip-med weights fetch offline
+	$(BIN)/python tools/scoreboard.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/forward.py

@@ -26,10 +26,13 @@ mixed together. OUT receives
 
 _SCORE_EXAMPLES = """\
 examples:
-  a folder with anything in it, with OpenAI's CLIP and the prompts trained on MVTec AD
+  a folder with anything in it, with the offline backbone
+    anomalyclip-med weights fetch offline
+    anomalyclip-med score scans/ -o out
+  the same with OpenAI's CLIP and the authors' prompts trained on MVTec AD
     anomalyclip-med weights fetch anomalyclip-mvtec
-    anomalyclip-med score scans/ -o out --clip ViT-L-14-336/openai --prompts anomalyclip-mvtec
-  a head CT through the brain window, on the CPU
+    anomalyclip-med score scans/ -o out --clip ViT-L-14-336/openai
+  a head CT through the brain window, on the CPU, with OpenAI's CLIP from a file
     anomalyclip-med score head_ct/ -o out --window brain --device cpu --clip ViT-L-14-336px.pt
   an MR volume in coronal slices
     anomalyclip-med score t1.nii.gz -o out --plane coronal
@@ -39,7 +42,8 @@ exit status: 0 all scored, 1 something could not be scored (scores.json says wha
 
 _WEIGHTS_NOTE = """\
 Prompts are small; the CLIP they belong to is named by --clip and downloaded by
-open_clip on first use, or read from a file."""
+open_clip on first use, or read from a file. 'offline' is a backbone that pip
+brings, with embeddings that the package ships."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,17 +88,22 @@ def _add_score(commands: Any) -> None:
     option(
         "--clip",
         metavar="NAME",
-        help="open_clip NAME/TAG, a weights file, or offline (default: untrained)",
+        help="offline (default), untrained, open_clip NAME/TAG such as ViT-L-14-336/openai, or a weights file",
     )
     option("--activation", choices=("quick_gelu", "gelu"), help="for a CLIP file that does not tell its activation")
-    option("--prompts", metavar="NAME", help="name from 'weights list', or a file")
+    option("--prompts", metavar="NAME", help="name from 'weights list', or a file (default: those for the CLIP)")
     option("--device", metavar="DEVICE", help="cpu, cuda:0, ... (default: a GPU where there is one)")
-    option("--image-size", type=_positive, metavar="PIXELS", help="side of the model's input (default: 518)")
+    option(
+        "--image-size",
+        type=_positive,
+        metavar="PIXELS",
+        help="side of the model's input (default: 224 offline, else 518)",
+    )
     option(
         "--feature-layers",
         type=_integers,
         metavar="N,N,...",
-        help="blocks that make the map (default: 6,12,18,24 of 24)",
+        help="blocks that make the map (default: four at equal distances)",
     )
     option("--batch-size", type=_positive, metavar="SLICES", help="slices at a time (default: 4)")
     option = score.add_argument_group("scans").add_argument
@@ -133,14 +142,13 @@ def _score(arguments: argparse.Namespace) -> int:
         "top_slices",
     )
     chosen = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    configs = ["inference.json"]
+    if arguments.clip not in (None, "offline"):
+        configs.append("openai_vitl14_336.json")  # the paper's settings
+        if arguments.clip == "untrained":
+            chosen.setdefault("prompts", "auto")
     try:
-        run_bundle(
-            "anomalyclip_zero_shot",
-            ["inference.json"],
-            dataset_dir=arguments.paths,
-            output_dir=arguments.output,
-            **chosen,
-        )
+        run_bundle("anomalyclip_zero_shot", configs, dataset_dir=arguments.paths, output_dir=arguments.output, **chosen)
     except IncompleteRunError as error:
         print(f"anomalyclip-med: {error}", file=sys.stderr)
         return 1

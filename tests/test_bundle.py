@@ -43,6 +43,9 @@ def monai_bundle(command: str, *arguments: str, cwd: Path) -> subprocess.Complet
     )
 
 
+AS_TYPED = ("--clip", "untrained")
+
+
 class BrightnessNetwork(nn.Module):
     """Stands in for the detector where geometry is tested: the map is the picture, the score its maximum."""
 
@@ -51,7 +54,8 @@ class BrightnessNetwork(nn.Module):
         return torch.cat([brightness, brightness.amax(dim=(2, 3), keepdim=True).expand_as(brightness)], dim=1)
 
 
-BRIGHTNESS = {"network_def": {"_target_": "tests.test_bundle.BrightnessNetwork"}, "device": "cpu"}
+UNTRAINED = {"clip": "untrained", "device": "cpu"}
+BRIGHTNESS = {"network_def": {"_target_": "tests.test_bundle.BrightnessNetwork"}, **UNTRAINED}
 
 
 def phantom(orientation: tuple[tuple[int, int, int], tuple[int, int, int]]) -> tuple[nib.Nifti1Image, np.ndarray]:
@@ -131,6 +135,7 @@ def test_a_mixture_of_scans_through_the_command_line(tmp_path: Path) -> None:
         "70",
         "--top_slices",
         "1",
+        *AS_TYPED,
         cwd=tmp_path,
     )
     assert run.returncode == 0, run.stderr[-2000:]
@@ -169,12 +174,31 @@ def test_a_mixture_of_scans_through_the_command_line(tmp_path: Path) -> None:
             assert by_slice[name, s["slice"]] == pytest.approx(s["score"], abs=1e-6)
 
 
+def test_the_default_is_the_offline_backbone_with_its_shipped_embeddings(
+    tmp_path: Path, offline_cache: Path, monkeypatch
+) -> None:
+    """A bright disc on a plain ground lights up where it is, and nothing claims to be untrained."""
+    monkeypatch.setenv("ANOMALYCLIP_MED_CACHE", str(offline_cache))
+    rows, columns = np.mgrid[:224, :224]
+    disc = (rows - 80) ** 2 + (columns - 140) ** 2 < 25**2
+    rng = np.random.default_rng(0)
+    picture = np.where(disc, 190, 90) + rng.normal(0, 6, (224, 224))
+    Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(tmp_path / "disc.png")
+    run_bundle(BUNDLE, ["inference.json"], dataset_dir=tmp_path, output_dir=tmp_path / "out", device="cpu")
+    report = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert report["trained"] is True
+    assert report["notice"] is None
+    assert any("training data are undisclosed" in w for w in report["warnings"])
+    anomaly_map = np.asarray(Image.open(tmp_path / "out" / "disc" / "disc_map.png")) / 255
+    assert anomaly_map[disc].mean() > 2 * anomaly_map[~disc].mean()
+
+
 def test_scores_do_not_depend_on_the_batch_size(tmp_path: Path) -> None:
     nib.save(phantom(ORIENTATIONS[0])[0], tmp_path / "volume.nii.gz")
     maps = []
     for batch_size in (1, 7):
         out = tmp_path / f"out{batch_size}"
-        options = {"image_size": 70, "batch_size": batch_size, "top_slices": 0, "device": "cpu"}
+        options = {"image_size": 70, "batch_size": batch_size, "top_slices": 0, **UNTRAINED}
         run_bundle(BUNDLE, ["inference.json"], dataset_dir=tmp_path / "volume.nii.gz", output_dir=out, **options)
         maps.append(np.asarray(nib.load(out / "volume" / "volume_map.nii.gz").dataobj))
     np.testing.assert_allclose(maps[0], maps[1], rtol=0, atol=1e-5)
@@ -182,7 +206,7 @@ def test_scores_do_not_depend_on_the_batch_size(tmp_path: Path) -> None:
 
 def test_the_text_tower_runs_once_in_a_whole_run(tmp_path: Path) -> None:
     nib.save(phantom(ORIENTATIONS[0])[0], tmp_path / "volume.nii.gz")
-    options = {"image_size": 70, "batch_size": 2, "top_slices": 0, "device": "cpu"}
+    options = {"image_size": 70, "batch_size": 2, "top_slices": 0, **UNTRAINED}
     with mock.patch.object(PromptLearner, "forward", autospec=True, side_effect=PromptLearner.forward) as text_tower:
         run_bundle(BUNDLE, ["inference.json"], dataset_dir=tmp_path, output_dir=tmp_path / "out", **options)
     assert text_tower.call_count == 1
@@ -219,7 +243,7 @@ class FailingNetwork(nn.Module):
 
 def test_a_failure_of_the_network_ends_the_run(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
-    failing = {"network_def": {"_target_": "tests.test_bundle.FailingNetwork"}, "device": "cpu", "image_size": 70}
+    failing = {"network_def": {"_target_": "tests.test_bundle.FailingNetwork"}, "image_size": 70, **UNTRAINED}
     with pytest.raises(RuntimeError) as error:
         run_bundle(BUNDLE, ["inference.json"], dataset_dir=tmp_path, output_dir=tmp_path / "out", **failing)
     assert "out of memory" in str(error.value.__cause__)
@@ -278,7 +302,7 @@ def test_mistakes_are_errors(tmp_path: Path, monkeypatch, overrides: dict, error
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "notes.txt").write_text("hello")
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
-    options = {"dataset_dir": "a.png", "output_dir": "out", "image_size": 70, "device": "cpu", **overrides}
+    options = {"dataset_dir": "a.png", "output_dir": "out", "image_size": 70, **UNTRAINED, **overrides}
     with pytest.raises(error, match=message):
         run_bundle(BUNDLE, ["inference.json"], **options)
     assert not (tmp_path / "out" / "scores.csv").exists()
@@ -297,7 +321,7 @@ def test_mistakes_end_monais_runner_with_an_error(tmp_path: Path, mistake: tuple
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
     options = {"--config_file": str(CONFIGS / "inference.json"), "--dataset_dir": "a.png", "--image_size": "70"}
     options[mistake[0]] = mistake[1]
-    run = monai_bundle("run", *itertools.chain(*options.items()), cwd=tmp_path)
+    run = monai_bundle("run", *itertools.chain(*options.items()), *AS_TYPED, cwd=tmp_path)
     assert run.returncode != 0
     assert message in run.stderr
     assert not (tmp_path / "eval" / "scores.csv").exists()
@@ -306,7 +330,12 @@ def test_mistakes_end_monais_runner_with_an_error(tmp_path: Path, mistake: tuple
 def test_monai_finds_all_properties_it_asks_for(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
     workflow = ConfigWorkflow(
-        str(CONFIGS / "inference.json"), workflow_type="infer", logging_file=False, dataset_dir=tmp_path, image_size=70
+        str(CONFIGS / "inference.json"),
+        workflow_type="infer",
+        logging_file=False,
+        dataset_dir=tmp_path,
+        image_size=70,
+        **UNTRAINED,
     )
     workflow.initialize()
     assert workflow.check_properties() == []
@@ -327,6 +356,7 @@ NETWORK = (
     str(CONFIGS / "metadata.json"),
     "--config_file",
     str(CONFIGS / "inference.json"),
+    *AS_TYPED,
 )
 
 
@@ -339,7 +369,7 @@ def test_network_input_and_output_are_as_the_metadata_says(tmp_path: Path) -> No
 @pytest.fixture(scope="module")
 def exported_weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SingleTensorDetector]:
     """A checkpoint whose prompts differ from those that the configuration starts with."""
-    network = SingleTensorDetector(create_model("untrained", image_size=70, seed=5))
+    network = SingleTensorDetector(create_model("untrained", image_size=70, seed=5, neighbourhood=(1, 3, 5)))
     with torch.no_grad():
         network.detector.prompt_learner.ctx_neg.mul_(40)
     path = tmp_path_factory.mktemp("export") / "model.pt"

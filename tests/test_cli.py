@@ -22,7 +22,8 @@ def picture(path: Path, seed: int = 0) -> Path:
 def test_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "more").mkdir()
     paths = [picture(tmp_path / "a.png", 1), picture(tmp_path / "more" / "b.png", 2).parent]
-    options = "--image-size 84 --feature-layers 12,24 --window 100,200 --batch-size 1 --top-slices 0 --device cpu"
+    model = "--clip untrained --image-size 84 --feature-layers 12,24 --device cpu"
+    options = f"{model} --window 100,200 --batch-size 1 --top-slices 0"
     assert main(["score", *map(str, paths), "-o", str(tmp_path / "out"), *options.split()]) == 0
     report = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert report["model"]["image_size"] == 84
@@ -39,7 +40,16 @@ def test_prompts_are_used(tmp_path: Path) -> None:
     prompts = {k: torch.randn(1, 1, 12, 128, generator=generator) for k in ("ctx_pos", "ctx_neg")}
     torch.save({"prompt_learner": prompts}, tmp_path / "prompts.pth")
     picture(tmp_path / "a.png")
-    command = ["score", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "--image-size", "70"]
+    command = [
+        "score",
+        str(tmp_path / "a.png"),
+        "-o",
+        str(tmp_path / "out"),
+        "--image-size",
+        "70",
+        "--clip",
+        "untrained",
+    ]
     assert main([*command, "--prompts", str(tmp_path / "prompts.pth")]) == 0
     model = json.loads((tmp_path / "out" / "scores.json").read_text())["model"]
     assert model["prompts"] == "prompts.pth"
@@ -50,7 +60,7 @@ def test_exit_status_1_when_something_could_not_be_scored(tmp_path: Path, capsys
     picture(tmp_path / "a.png")
     bad = picture(tmp_path / "b.png")
     bad.write_bytes(bad.read_bytes()[:700])
-    assert main(["score", str(tmp_path), "-o", str(tmp_path / "out"), "--image-size", "70"]) == 1
+    assert main(["score", str(tmp_path), "-o", str(tmp_path / "out"), "--image-size", "70", "--clip", "untrained"]) == 1
     assert "b.png" in capsys.readouterr().err
 
 
@@ -58,10 +68,11 @@ def test_exit_status_1_when_something_could_not_be_scored(tmp_path: Path, capsys
     ("arguments", "message"),
     [
         (["absent"], "absent: no such file or folder"),
-        (["a.png", "--window", "brian"], "window='brian' is unknown"),
-        (["a.png", "--clip", "ViT-L-14-336/openay"], "openai"),
-        (["a.png", "--prompts", "anomalyclip-mvtek"], "anomalyclip-mvtec"),
-        (["a.png", "--prompts", "anomalyclip-mvtec"], "anomalyclip-med weights fetch anomalyclip-mvtec"),
+        (["a.png"], "anomalyclip-med weights fetch offline"),
+        (["a.png", "--clip", "untrained", "--window", "brian"], "window='brian' is unknown"),
+        (["a.png", "--clip", "ViT-L-14-336/openay", "--prompts", "auto"], "openai"),
+        (["a.png", "--clip", "untrained", "--prompts", "anomalyclip-mvtek"], "anomalyclip-mvtec"),
+        (["a.png", "--clip", "untrained", "--prompts", "anomalyclip-mvtec"], "weights fetch anomalyclip-mvtec"),
     ],
 )
 def test_exit_status_2_with_one_clear_sentence(tmp_path: Path, monkeypatch, capsys, arguments, message) -> None:

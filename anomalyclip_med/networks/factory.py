@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anomalyclip_med.backbones import Activation, load_clip
+from anomalyclip_med.backbones.offline import OFFLINE_NAME
 from anomalyclip_med.networks.anomalyclip import AnomalyCLIP, ScoreSource
 from anomalyclip_med.networks.checkpoint import load_prompts, read_prompts
 from anomalyclip_med.networks.dpam import DPAMAttention
 from anomalyclip_med.networks.prompts import PromptConfig
-from anomalyclip_med.weights import resolve_prompts
+from anomalyclip_med.weights import SHIPPED, resolve_prompts
 
 
 def create_model(
@@ -33,8 +34,8 @@ def create_model(
     Args:
         clip: see :func:`anomalyclip_med.backbones.load_clip`: ``"ViT-L-14-336/openai"``, a file, ``"offline"`` or
             ``"untrained"``.
-        prompts: a registered checkpoint's name (``anomalyclip-med weights list``), a file, or None for prompts
-            that have not been trained.
+        prompts: a registered name (``anomalyclip-med weights list``), a file, ``"auto"`` for those that the
+            package ships for the backbone, where it ships some, or None for prompts that have not been trained.
         image_size: side S of the square input in pixels, a multiple of the patch size.
         feature_layers: vision blocks, counting from 1, whose patch features make the map; one or several. None for
             four at equal distances: 6, 12, 18, 24 of 24.
@@ -60,6 +61,8 @@ def create_model(
         >>> out.score.shape, out.anomaly_map.shape
         (torch.Size([2]), torch.Size([2, 1, 70, 70]))
     """
+    if prompts == "auto":
+        prompts = SHIPPED if clip == OFFLINE_NAME else None
     learned = None if prompts is None else read_prompts(resolve_prompts(prompts), prompt_config)
     detector = AnomalyCLIP(
         load_clip(clip, activation=activation),

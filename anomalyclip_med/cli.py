@@ -8,10 +8,13 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anomalyclip_med import __version__
 from anomalyclip_med.errors import AnomalyClipMedError
+
+if TYPE_CHECKING:
+    from anomalyclip_med.data.procedural import Settings
 
 _SCORE = """\
 Score scans slice by slice and draw heat maps, with no training on your data.
@@ -46,6 +49,11 @@ open_clip on first use, or read from a file. 'offline' is a backbone that pip
 brings, with embeddings that the package ships."""
 
 
+_PROCEDURAL_NOTE = """\
+An endless auxiliary set: textures and objects with defects and masks, seen
+through many cameras. Industrial-like by design: no organs, no lesions."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     arguments = _parser().parse_args(argv)
@@ -70,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_score(commands)
     _add_weights(commands)
+    _add_procedural(commands)
     return parser
 
 
@@ -142,13 +151,16 @@ def _score(arguments: argparse.Namespace) -> int:
         "top_slices",
     )
     chosen = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    configs = ["inference.json"]
-    if arguments.clip not in (None, "offline"):
-        configs.append("openai_vitl14_336.json")  # the paper's settings
-        if arguments.clip == "untrained":
-            chosen.setdefault("prompts", "auto")
+    if arguments.clip not in (None, "offline", "untrained"):
+        chosen.setdefault("prompts", "anomalyclip-mvtec")
     try:
-        run_bundle("anomalyclip_zero_shot", configs, dataset_dir=arguments.paths, output_dir=arguments.output, **chosen)
+        run_bundle(
+            "anomalyclip_zero_shot",
+            ["inference.json"],
+            dataset_dir=arguments.paths,
+            output_dir=arguments.output,
+            **chosen,
+        )
     except IncompleteRunError as error:
         print(f"anomalyclip-med: {error}", file=sys.stderr)
         return 1
@@ -197,6 +209,55 @@ def _weights_verify(arguments: argparse.Namespace) -> int:
     result = verify(arguments.name)
     print(result.detail)
     return 0 if result.state is FileState.OK else 1
+
+
+def _add_procedural(commands: Any) -> None:
+    procedural = commands.add_parser(
+        "procedural", help="draw procedural images with defects", description=_PROCEDURAL_NOTE
+    )
+    actions = procedural.add_subparsers(required=True, metavar="ACTION")
+    sheet = actions.add_parser("sheet", help="a contact sheet of every family, or of images as they come")
+    sheet.add_argument("output", type=Path, metavar="PNG")
+    sheet.add_argument("--rows", type=_positive, metavar="N", help="rows of images as they come (default: of families)")
+    sheet.add_argument("--columns", type=_positive, default=10, metavar="N", help="images per row (default: 10)")
+    sheet.set_defaults(run=_procedural_sheet)
+    write = actions.add_parser("write", help="a folder of images, masks and a data list")
+    write.add_argument("output", type=Path, metavar="FOLDER")
+    write.add_argument("--count", type=_positive, required=True, metavar="N", help="images")
+    write.add_argument("--section", choices=("training", "test"), default="training", help="of the data list")
+    write.set_defaults(run=_procedural_write)
+    for action in (sheet, write):
+        action.add_argument("--seed", type=int, default=0, help="of the images (default: 0)")
+        action.add_argument("--size", type=_positive, default=224, metavar="PIXELS", help="side (default: 224)")
+        action.add_argument(
+            "--settings",
+            type=Path,
+            metavar="JSON",
+            help="what is drawn and how often, where it differs from the default",
+        )
+
+
+def _procedural_sheet(arguments: argparse.Namespace) -> int:
+    from anomalyclip_med.data.procedural import contact_sheet
+
+    drawn = {"seed": arguments.seed, "size": arguments.size, "settings": _procedural_settings(arguments.settings)}
+    contact_sheet(arguments.output, rows=arguments.rows, columns=arguments.columns, **drawn)
+    print(arguments.output)
+    return 0
+
+
+def _procedural_write(arguments: argparse.Namespace) -> int:
+    from anomalyclip_med.data.procedural import write_folder
+
+    drawn = {"seed": arguments.seed, "size": arguments.size, "settings": _procedural_settings(arguments.settings)}
+    print(write_folder(arguments.output, arguments.count, section=arguments.section, **drawn))
+    return 0
+
+
+def _procedural_settings(path: Path | None) -> Settings:
+    from anomalyclip_med.data.procedural import Settings, read_settings
+
+    return Settings() if path is None else read_settings(path)
 
 
 def _positive(text: str) -> int:

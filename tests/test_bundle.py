@@ -361,7 +361,7 @@ NETWORK = (
 
 
 def test_network_input_and_output_are_as_the_metadata_says(tmp_path: Path) -> None:
-    run = monai_bundle("verify_net_in_out", *NETWORK, "--device", "cpu", cwd=tmp_path)
+    run = monai_bundle("verify_net_in_out", *NETWORK, "--image_size", "224", "--device", "cpu", cwd=tmp_path)
     assert run.returncode == 0, run.stderr[-2000:]
     assert "verified with no error" in run.stdout + run.stderr
 
@@ -369,7 +369,7 @@ def test_network_input_and_output_are_as_the_metadata_says(tmp_path: Path) -> No
 @pytest.fixture(scope="module")
 def exported_weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SingleTensorDetector]:
     """A checkpoint whose prompts differ from those that the configuration starts with."""
-    network = SingleTensorDetector(create_model("untrained", image_size=70, seed=5, neighbourhood=(1, 3, 5)))
+    network = SingleTensorDetector(create_model("untrained", image_size=70, seed=5))
     with torch.no_grad():
         network.detector.prompt_learner.ctx_neg.mul_(40)
     path = tmp_path_factory.mktemp("export") / "model.pt"

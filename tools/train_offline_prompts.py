@@ -1,14 +1,15 @@
 """Makes the learned embeddings that the package ships for the offline backbone, from procedural images alone.
 
-Usage: python tools/train_offline_prompts.py [OUTPUT]
+Usage: python tools/train_offline_prompts.py [OUTPUT] [--seed N]
 
-Reads configs/offline_prompts.json; takes minutes on two cores.
+Reads configs/offline_prompts.json; takes minutes on two cores. The seed, 0 for the shipped file, is that of the images,
+of their order and of the embeddings' start.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 from anomalyclip_med import create_model
@@ -19,19 +20,25 @@ from anomalyclip_med.networks import save_prompts
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def main(output: Path) -> None:
+def main() -> None:
     """Train and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    shipped = REPOSITORY / "anomalyclip_med" / "prompts" / "offline.safetensors"
+    parser.add_argument("output", nargs="?", type=Path, default=shipped)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
     config = json.loads((REPOSITORY / "configs" / "offline_prompts.json").read_text())
-    detector = create_model(seed=config["seed"], **config["model"])
+    detector = create_model(seed=arguments.seed, **config["model"])
     data = config["data"]
     images = ProceduralDataset(
-        length=data["length"], seed=data["seed"], size=detector.image_size, settings=Settings(**data["settings"])
+        length=data["length"], seed=arguments.seed, size=detector.image_size, settings=Settings(**data["settings"])
     )
-    losses = train_on_cached_features(detector, images, seed=config["seed"], **config["training"])
+    losses = train_on_cached_features(detector, images, seed=arguments.seed, **config["training"])
     print("mean loss of each epoch: " + ", ".join(f"{loss:.4f}" for loss in losses))
-    save_prompts(detector, output)
-    print(output)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    save_prompts(detector, arguments.output)
+    print(arguments.output)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else REPOSITORY / "anomalyclip_med" / "prompts" / "offline.safetensors")
+    main()

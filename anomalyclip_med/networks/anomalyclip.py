@@ -14,7 +14,7 @@ from anomalyclip_med.backbones import Backbone
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.networks.dpam import DPAMAttention, DPAMVisionTransformer
 from anomalyclip_med.networks.embeddings import StateEmbeddings
-from anomalyclip_med.networks.maps import abnormal_probability, smoothing_matrix, upsampling_matrix
+from anomalyclip_med.networks.maps import abnormal_log_odds, smoothing_matrix, upsampling_matrix
 from anomalyclip_med.networks.prompts import PromptConfig, PromptLearner
 
 
@@ -31,7 +31,11 @@ class DetectorOutput(NamedTuple):
 
 
 class ScoreSource(StrEnum):
-    """What the image score is made of: the class token's similarities (the paper's), the map, or the mean of both."""
+    """What the image score is made of: the class token's similarities (the paper's), the map, or the mean of both.
+
+    The map's score is taken before upsampling and smoothing, which would dilute a small lesion, from the log-odds of
+    the most abnormal patches, averaged over layers and patches: near 1, probabilities hardly differ from each other.
+    """
 
     CLASS_TOKEN = "class_token"
     MAP = "map"
@@ -55,9 +59,10 @@ class AnomalyCLIP(nn.Module):
         sigma: of the map's Gaussian, in pixels of the model's input; 0 for none.
         score: what the image score is made of; None for the class token with a text tower and the map without one,
             whose class token has never been aligned with anything.
-        top_fraction: share of the map's highest pixels whose mean is its score.
+        top_fraction: share of the patches, the most abnormal ones, that make the map's score.
         neighbourhood: odd sides, in patches, of the squares over which patch features are averaged before they are
-            compared with the states; the maps of several are averaged. (1,) is the paper's.
+            compared with the states; the maps of several are averaged. (1,) is the paper's. The first makes the map's
+            score.
         prompt_config: shape and words of the prompts; only with a text tower.
         seed: of the prompts' random start.
     """
@@ -71,7 +76,7 @@ class AnomalyCLIP(nn.Module):
         backbone: Backbone,
         image_size: int = 518,
         feature_layers: Sequence[int] | None = None,
-        dpam_layers: int | tuple[int, int] | None = None,
+        dpam_layers: int | Sequence[int] | None = None,
         dpam: DPAMAttention | str = DPAMAttention.VV,
         sigma: float = 4.0,
         score: ScoreSource | str | None = None,
@@ -175,29 +180,29 @@ class AnomalyCLIP(nn.Module):
         class_feature, patch_features = self.vision(images)
         return F.normalize(class_feature, dim=-1), patch_features
 
-    def patch_probabilities(self, patch_features: Sequence[Tensor], text_features: Tensor) -> Tensor:
-        """Abnormal probability of every patch.
+    def patch_log_odds(self, patch_features: Sequence[Tensor], text_features: Tensor) -> Tensor:
+        """Log-odds of abnormal of every patch.
 
         Args:
             patch_features: one (B, 1 + P, E) per layer.
             text_features: (2, E).
 
         Returns:
-            (layers, B, G, G) in [0, 1], G * G = P.
+            (layers, neighbourhoods, B, G, G), G * G = P.
         """
-        maps = []
+        layers = []
         for features in patch_features:
             tokens = F.normalize(features[:, 1:], dim=-1).transpose(1, 2).unflatten(2, (self.vision.grid, -1))
             sides = [
-                abnormal_probability(
+                abnormal_log_odds(
                     # At the border the average is over the patches that there are.
                     F.avg_pool2d(tokens, side, 1, side // 2, count_include_pad=False).permute(0, 2, 3, 1),
                     text_features,
                 )
                 for side in self.neighbourhood
             ]
-            maps.append(torch.stack(sides).mean(dim=0))
-        return torch.stack(maps)
+            layers.append(torch.stack(sides))
+        return torch.stack(layers)
 
     def layer_maps(self, images: Tensor) -> Tensor:
         """Unsmoothed abnormal maps of each feature layer, (layers, B, S, S) in [0, 1].
@@ -208,12 +213,26 @@ class AnomalyCLIP(nn.Module):
 
     def upsampled_maps(self, patch_features: Sequence[Tensor]) -> Tensor:
         """The same from patch features, one (B, 1 + P, E) per layer."""
-        patches = self.patch_probabilities(patch_features, self.text_features)
+        patches = self.patch_log_odds(patch_features, self.text_features).sigmoid().mean(dim=1)
         return self.upsample @ patches @ self.upsample.T
+
+    def settings(self) -> dict[str, Any]:
+        """What prompts are learned for, beside the backbone: the constructor's arguments as plain values."""
+        blocks = self.vision.dpam_blocks
+        return {
+            "image_size": self.image_size,
+            "feature_layers": list(self.vision.feature_layers),
+            "dpam": str(self.vision.dpam),
+            "dpam_layers": [blocks[0], blocks[-1]] if blocks else None,
+            "sigma": self.sigma,
+            "score": str(self.score),
+            "top_fraction": self.top_fraction,
+            "neighbourhood": list(self.neighbourhood),
+        }
 
     def describe(self) -> dict[str, Any]:
         """Weights and settings as plain values, for a result's provenance."""
-        vision, config = self.vision, self.prompt_learner.config
+        config = self.prompt_learner.config
         return {
             "method": "AnomalyCLIP",
             "clip": self.backbone_name,
@@ -223,29 +242,23 @@ class AnomalyCLIP(nn.Module):
             "prompts_sha256": self.prompts_sha256,
             "prompts_trained": self.prompts_trained,
             "prompt_config": None if config is None else config.to_dict(),
-            "image_size": vision.image_size,
-            "feature_layers": list(vision.feature_layers),
-            "dpam": str(vision.dpam),
-            "dpam_blocks": list(vision.dpam_blocks),
-            "sigma": self.sigma,
-            "score": str(self.score),
-            "top_fraction": self.top_fraction,
-            "neighbourhood": list(self.neighbourhood),
+            **self.settings(),
         }
 
     def forward(self, images: Tensor) -> DetectorOutput:
         """Score normalised images (B, 3, S, S)."""
         text_features = self.text_features
         image_features, patch_features = self.encode_image(images)
+        log_odds = self.patch_log_odds(patch_features, text_features)
         # The mean over layers, bilinear upsampling and the Gaussian are all linear: fold them into one
         # matrix per axis and never hold a full-size map per layer.
-        patches = self.patch_probabilities(patch_features, text_features).mean(dim=0)
+        patches = log_odds.sigmoid().mean(dim=(0, 1))
         anomaly_map = self.upsample_smooth @ patches @ self.upsample_smooth.T
         anomaly_map = anomaly_map.clamp(0, 1)
         scores = []
         if self.score is not ScoreSource.MAP:
-            scores.append(abnormal_probability(image_features, text_features))
+            scores.append(abnormal_log_odds(image_features, text_features).sigmoid())
         if self.score is not ScoreSource.CLASS_TOKEN:
-            highest = max(1, round(self.top_fraction * self.image_size**2))
-            scores.append(anomaly_map.flatten(1).topk(highest, dim=1).values.mean(dim=1))
+            highest = max(1, round(self.top_fraction * self.vision.grid**2))
+            scores.append(log_odds[:, 0].mean(dim=0).flatten(1).topk(highest, dim=1).values.mean(dim=1).sigmoid())
         return DetectorOutput(torch.stack(scores).mean(dim=0), anomaly_map[:, None])

@@ -28,6 +28,16 @@ _TOLERATED = re.compile(
     r"token_(prefix|suffix)_(pos|neg)|tokenized_prompts_(pos|neg)|compound_prompt_projections\.\d+\.(weight|bias)"
 )
 _DIMENSIONS = {"ctx_pos": 4, "ctx_neg": 4, "compound_prompts_text": 2, "normal": 1, "abnormal": 1}
+_SETTINGS: dict[str, type | tuple[type, ...]] = {
+    "image_size": int,
+    "feature_layers": list,
+    "dpam": str,
+    "dpam_layers": (list, type(None)),
+    "sigma": (int, float),
+    "score": str,
+    "top_fraction": (int, float),
+    "neighbourhood": list,
+}
 _MAX_BYTES = 256 * 2**20
 """The authors' files take 21 MB; nothing that holds prompts takes more than this."""
 
@@ -46,6 +56,8 @@ class LearnedPrompts:
         backbone_name: CLIP that the prompts were trained with, None where that is not known.
         backbone_sha256: its SHA-256, likewise.
         registered: one of the authors' own files.
+        settings: of the detector that they were learned in, by the names of :class:`AnomalyCLIP`'s arguments; empty
+            for files that do not record them, the authors' among them.
     """
 
     tensors: dict[str, Tensor]
@@ -56,6 +68,26 @@ class LearnedPrompts:
     backbone_name: str | None
     backbone_sha256: str | None
     registered: bool
+    settings: dict[str, Any]
+
+    def check_backbone(self, name: str, sha256: str) -> list[str]:
+        """Whether they were learned with this CLIP; returns warnings where that cannot be told.
+
+        Raises:
+            WeightsError: they were learned with another one.
+        """
+        if self.backbone_sha256 is None:
+            return [f"prompts-backbone-unrecorded: {self.name} does not say which CLIP its prompts were trained with"]
+        if self.backbone_sha256 == sha256:
+            return []
+        message = (
+            f"{self.name}: these prompts were trained with the CLIP {self.backbone_name} (SHA-256 "
+            f"{self.backbone_sha256}), but the loaded one is {name} (SHA-256 {sha256})"
+        )
+        if not self.registered:
+            raise WeightsError(f"{message}: load the CLIP that they were trained with")
+        # OpenAI's weights go about in several file formats, and only one has the published hash.
+        return [f"prompts-backbone-unverified: {message}: right only if both hold the same weights"]
 
 
 def read_prompts(path: str | Path, words: PromptConfig | None = None) -> LearnedPrompts:
@@ -85,6 +117,7 @@ def read_prompts(path: str | Path, words: PromptConfig | None = None) -> Learned
         backbone_name=official.backbone if official else file.metadata.get("backbone_name"),
         backbone_sha256=official.backbone_sha256 if official else file.metadata.get("backbone_sha256"),
         registered=official is not None,
+        settings=_read_settings(file.metadata, path),
     )
 
 
@@ -94,20 +127,7 @@ def load_prompts(detector: AnomalyCLIP, prompts: LearnedPrompts) -> None:
     Raises:
         WeightsError: the prompts were trained with another CLIP, or their shapes do not fit.
     """
-    if prompts.backbone_sha256 is None:
-        detector.warnings.append(
-            f"prompts-backbone-unrecorded: {prompts.name} does not say which CLIP its prompts were trained with"
-        )
-    elif prompts.backbone_sha256 != detector.backbone_sha256:
-        message = (
-            f"{prompts.name}: these prompts were trained with the CLIP {prompts.backbone_name} (SHA-256 "
-            f"{prompts.backbone_sha256}), but the loaded one is {detector.backbone_name} (SHA-256 "
-            f"{detector.backbone_sha256})"
-        )
-        if not prompts.registered:
-            raise WeightsError(f"{message}: load the CLIP that they were trained with")
-        # OpenAI's weights go about in several file formats, and only one has the published hash.
-        detector.warnings.append(f"prompts-backbone-unverified: {message}: right only if both hold the same weights")
+    detector.warnings += prompts.check_backbone(detector.backbone_name, detector.backbone_sha256)
     learned = detector.prompt_learner.learned()
     for name, tensor in prompts.tensors.items():
         expected = tuple(learned[name].shape) if name in learned else None
@@ -126,11 +146,15 @@ def load_prompts(detector: AnomalyCLIP, prompts: LearnedPrompts) -> None:
 
 
 def save_prompts(detector: AnomalyCLIP, path: str | Path) -> None:
-    """Write the learned prompts as safetensors, with their configuration and the CLIP's SHA-256 as metadata."""
+    """Write the learned prompts as safetensors.
+
+    The metadata hold their configuration, the detector's settings and the CLIP's name and SHA-256.
+    """
     metadata = {
         "format": FORMAT,
         "package_version": __version__,
         "config": json.dumps(detector.describe()["prompt_config"], sort_keys=True),
+        "settings": json.dumps(detector.settings(), sort_keys=True),
         "trained": "true" if detector.prompts_trained else "false",
         "backbone_name": detector.backbone_name,
         "backbone_sha256": detector.backbone_sha256,
@@ -156,6 +180,17 @@ def _select_learned(content: Any, path: Path) -> dict[str, Tensor]:
         if tensor.ndim != _DIMENSIONS[name.split(".")[0]] or 0 in tensor.shape:
             raise WeightsError(f"{path}: {name} has the shape {tuple(tensor.shape)}, which no prompt has")
     return tensors
+
+
+def _read_settings(metadata: dict[str, str], path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(metadata.get("settings", "{}"))
+        fits = isinstance(settings, dict) and all(isinstance(v, _SETTINGS[k]) for k, v in settings.items())
+    except (ValueError, KeyError):
+        fits = False
+    if not fits:
+        raise WeightsError(f"{path}: its recorded settings of the detector are unreadable")
+    return dict(settings)
 
 
 def _infer_config(

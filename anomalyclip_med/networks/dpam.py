@@ -53,7 +53,7 @@ def resize_positional_embedding(embedding: Tensor, grid: int, interpolation: str
     return torch.cat([embedding[:1], resized.flatten(2)[0].T])
 
 
-def dpam_blocks(dpam_layers: int | tuple[int, int], depth: int) -> range:
+def dpam_blocks(dpam_layers: int | Sequence[int], depth: int) -> range:
     """Block numbers, counting from 1, that run the side path.
 
     Args:
@@ -91,7 +91,7 @@ class DPAMVisionTransformer(nn.Module):
         visual: VisionTransformer,
         image_size: int,
         feature_layers: Sequence[int] = (6, 12, 18, 24),
-        dpam_layers: int | tuple[int, int] = 19,
+        dpam_layers: int | Sequence[int] = 19,
         dpam: DPAMAttention | str = DPAMAttention.VV,
         interpolation: str = "bilinear",
     ) -> None:

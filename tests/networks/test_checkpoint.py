@@ -111,6 +111,32 @@ def test_prompts_of_another_clip_are_refused_with_both_names_and_hashes(detector
         assert part in str(error.value)
 
 
+def test_the_settings_travel_with_our_file(small_clip: Path, tmp_path: Path) -> None:
+    settings = {
+        "image_size": 70,
+        "feature_layers": [3, 5],
+        "dpam": "kk",
+        "dpam_layers": [2, 5],
+        "sigma": 1.5,
+        "score": "both",
+        "top_fraction": 0.25,
+        "neighbourhood": [1, 3],
+    }
+    config = PromptConfig(context_length=3, deep_depth=2)
+    save_prompts(create_model(small_clip, **settings, prompt_config=config), tmp_path / "ours.safetensors")
+    assert create_model(small_clip, tmp_path / "ours.safetensors").settings() == settings
+    changed = create_model(small_clip, tmp_path / "ours.safetensors", image_size=84, dpam="off").settings()
+    assert changed == settings | {"image_size": 84, "dpam": "off", "dpam_layers": None}
+
+
+@pytest.mark.parametrize("settings", ["text", {"nonsense": 1}, {"image_size": "56"}, {"feature_layers": 3}, "{"])
+def test_hostile_settings_are_refused(small_prompts, tmp_path: Path, settings: object) -> None:
+    text = settings if settings == "{" else json.dumps(settings)
+    save_file(small_prompts, tmp_path / "bad.safetensors", {"settings": text})
+    with pytest.raises(WeightsError, match=r"bad\.safetensors: its recorded settings of the detector are unreadable"):
+        read_prompts(tmp_path / "bad.safetensors")
+
+
 def test_prompts_of_another_width_are_refused(small_clip: Path, tmp_path: Path) -> None:
     save_file(prompt_state(96, 5, 3, 2, seed=1), tmp_path / "narrow.safetensors")
     with pytest.raises(WeightsError, match=r"has shape \(2, 96\).*need \(2, 128\)"):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from anomalyclip_med.data.procedural.defects import DEFECTS
 from anomalyclip_med.data.procedural.looks import LOOKS
@@ -105,3 +108,23 @@ class Settings:
 
 
 DEFAULTS = Settings()
+
+
+def read_settings(path: str | Path) -> Settings:
+    """Settings from a JSON object of the attributes that differ from the defaults.
+
+    Raises:
+        ConfigurationError: the file is unreadable, or names or values that it holds are not settings.
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path}: not a readable JSON file ({error})") from None
+    known = [entry.name for entry in dataclasses.fields(Settings)]
+    if not isinstance(values, dict) or (unknown := sorted(values.keys() - set(known))):
+        what = f"unknown {', '.join(unknown)}" if isinstance(values, dict) else "not a JSON object"
+        raise ConfigurationError(f"{path}: {what}; settings are {', '.join(known)}")
+    try:
+        return Settings(**values)
+    except (ConfigurationError, TypeError, ValueError, LookupError, AttributeError) as error:
+        raise ConfigurationError(f"{path}: {error}") from None

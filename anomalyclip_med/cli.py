@@ -25,7 +25,10 @@ mixed together. OUT receives
   scores.csv, scores.json          per slice, series and study
   SCAN/SCAN_map.nii.gz             the heat map in [0, 1] on the scan's own grid
   SCAN/SCAN_map.png                of a 2-D image: the same as grey values
-  SCAN/SCAN_overlay_0012.png       pictures of the highest scored slices"""
+  SCAN/SCAN_overlay_0012.png       pictures of the highest scored slices
+  manifest.jsonl                   log of the finished studies
+Run the same command again after an interruption: finished studies are kept,
+those that failed or changed are scored."""
 
 _SCORE_EXAMPLES = """\
 examples:
@@ -129,6 +132,7 @@ def _add_score(commands: Any) -> None:
         choices=("auto", "axial", "coronal", "sagittal"),
         help="slicing plane (default: auto: DICOM as acquired, volume files axial)",
     )
+    option("--jobs", type=_positive, metavar="N", help="processes that read DICOM headers (default: 1)")
     option("--top-slices", type=int, metavar="N", help="overlay pictures per scan (default: 3)")
     score.set_defaults(run=_score)
 
@@ -149,6 +153,7 @@ def _score(arguments: argparse.Namespace) -> int:
         "window",
         "plane",
         "top_slices",
+        "jobs",
     )
     chosen = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.clip not in (None, "offline", "untrained"):

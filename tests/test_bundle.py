@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -26,7 +27,7 @@ from anomalyclip_med.errors import ConfigurationError, ScanError, WeightsError
 from anomalyclip_med.inferers import IncompleteRunError
 from anomalyclip_med.networks import PromptLearner, SingleTensorDetector
 
-from .conftest import located
+from .conftest import REPOSITORY, located
 
 CONFIGS = bundle_dir("anomalyclip_zero_shot") / "configs"
 BUNDLE = "anomalyclip_zero_shot"
@@ -467,3 +468,49 @@ def test_evaluation_without_normal_images_leaves_image_metrics_empty(tmp_path: P
     assert result["image_auroc"] is None
     assert "only anomalous" in result["undefined"]["image_auroc"]
     assert result["pixel_auroc"] == 0.5
+
+
+def test_killed_runs_lose_nothing(tmp_path: Path) -> None:
+    """200 studies, the process killed three times without a chance to tidy up."""
+    (tmp_path / "in").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(200):
+        Image.fromarray(rng.integers(0, 255, (20, 30), dtype=np.uint8)).save(tmp_path / "in" / f"{number:03d}.png")
+    log = tmp_path / "out" / "manifest.jsonl"
+    command = [
+        sys.executable,
+        "-c",
+        "from anomalyclip_med.bundle import run_bundle; from tests.test_bundle import BRIGHTNESS, BUNDLE;"
+        f"run_bundle(BUNDLE, ['inference.json'], dataset_dir={str(tmp_path / 'in')!r}, image_size=56, batch_size=2,"
+        f"output_dir={str(tmp_path / 'out')!r}, top_slices=0, **BRIGHTNESS)",
+    ]
+
+    def finished() -> list[str]:
+        lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+        events = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [event["record"]["study"] for event in events if "record" in event]
+
+    for target in (20, 90, 150):
+        process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while len(finished()) < target:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        assert not (tmp_path / "out" / "scores.json").exists()
+        for study in finished():
+            nib.load(tmp_path / "out" / study / f"{study}_map.nii.gz").get_fdata()
+    subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)
+    names = [f"{number:03d}" for number in range(200)]
+    assert sorted(finished()) == names  # each once: none lost, none twice
+    report = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert [study["study"] for study in report["studies"]] == names
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
+        [*names, "manifest.jsonl", "scores.csv", "scores.json"]
+    )
+    for study in report["studies"]:
+        (series,) = study["series"]
+        picture = np.asarray(Image.open(tmp_path / "in" / f"{study['study']}.png"))
+        stored = nib.load(tmp_path / "out" / series["outputs"][0]).get_fdata()
+        assert stored.shape == (30, 20, 1)
+        assert np.corrcoef(stored[..., 0].T.ravel(), picture.ravel())[0, 1] > 0.9

@@ -37,10 +37,6 @@ class DicomScan(Scan):
         plane: the slices to cut.
         warnings: what grouping found doubtful.
 
-    Attributes:
-        files: the file of each acquired frame, in the order of the array's slices, one time point after
-            another.
-
     Raises:
         ScanError: the volume that `plane` needs is over the limits.
     """
@@ -56,8 +52,7 @@ class DicomScan(Scan):
         stacked = stack(sources)
         first = stacked.sources[0]
         instance = first.instance
-        self._sources = stacked.sources
-        self.files = tuple(s.instance.path for s in stacked.sources)
+        files = tuple(s.instance.path for s in stacked.sources)
         self._volume: np.ndarray | None = None
         depth = len(stacked.sources) // stacked.times
         shape: tuple[int, ...] = (instance.columns, instance.rows, depth)
@@ -69,7 +64,7 @@ class DicomScan(Scan):
             frame_bytes = instance.rows * instance.columns * (3 if instance.color else 4)
             check_size(instance.path, frame_bytes, len(stacked.sources))
         super().__init__(
-            source=_common_source(self.files),
+            source=_common_source(files),
             format="dicom",
             shape=shape,
             affine=stacked.affine,
@@ -83,6 +78,8 @@ class DicomScan(Scan):
             window=_window(first),
             warnings=[*warnings, *stacked.warnings, *plane_warnings, *_value_warnings(instance)],
         )
+        self.files = files
+        self._sources = stacked.sources
 
     @property
     def stem(self) -> str:

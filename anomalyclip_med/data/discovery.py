@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+
+from tqdm import tqdm
 
 from anomalyclip_med.data.dicom import DicomScan, group_instances
 from anomalyclip_med.data.dicom_header import Instance, is_dicom, read_instance
@@ -52,9 +57,9 @@ class SkippedFile:
 
 
 def find_scans(
-    paths: Sequence[Path], plane: Plane = Plane.AUTO, exclude: Path | None = None
+    paths: Sequence[Path], plane: Plane = Plane.AUTO, exclude: Path | None = None, jobs: int = 1
 ) -> tuple[list[Scan], list[SkippedFile]]:
-    """Find all scans in files and folders. Headers are read, pixels are not.
+    """Find all scans in files and folders. Headers are read, pixels are not; a bar shows the progress of a long search.
 
     Folders are walked to the bottom in sorted order. Hidden files and folders, and links that lead elsewhere,
     are not followed. DICOM series are put together across all the paths.
@@ -63,6 +68,7 @@ def find_scans(
         paths: files and folders.
         plane: the slices to cut; pictures, and DICOM frames that make no volume, keep theirs.
         exclude: a folder that is not looked into, such as that of the results.
+        jobs: processes that read DICOM headers.
 
     Returns:
         The scans in the order of their first files, and every file that is in none of them, with the reason.
@@ -86,23 +92,24 @@ def find_scans(
     instances: list[Instance] = []
     failures: dict[Path, str] = {}
     harmless: set[Path] = set()
-    for file in files:
+    for file, outcome in zip(files, _headers(list(files), jobs), strict=True):
         try:
-            result = _read(file, plane)
+            result = _READERS[split_suffix(file)[1]](file, plane) if outcome is None else outcome
         except ScanError as error:
-            failures[file] = str(error)
-            if isinstance(error, NotAScanError):
+            result = error
+        if isinstance(result, ScanError):
+            failures[file] = str(result)
+            if isinstance(result, NotAScanError):
                 harmless.add(file)
-            continue
-        if isinstance(result, Scan):
+        elif isinstance(result, Scan):
             found[file] = result
         else:
             instances.append(result)
 
     # A detached data file is no failure: it is part of its header's volume.
     for scan in found.values():
-        if isinstance(scan, ItkScan) and scan.data_file is not None:
-            failures.pop(scan.data_file, None)
+        for file in scan.files:
+            failures.pop(file, None)
 
     dicom_scans, dropped, duplicates = group_instances(instances, plane)
     failures |= dropped
@@ -154,18 +161,33 @@ def _walk(path: Path, exclude: Path | None, skipped: list[SkippedFile]) -> Itera
             skipped.append(SkippedFile(entry, "not a regular file"))
 
 
-def _read(file: Path, plane: Plane) -> Scan | Instance:
-    with reading(file, "the file cannot be read"):
-        suffix = split_suffix(file)[1]
-        if file.stat().st_size == 0:
-            error = ScanError if suffix in _READERS else NotAScanError
-            raise error(f"{file}: the file is empty")
-        dicom = is_dicom(file)
-    if dicom:
-        return read_instance(file)
-    if suffix not in _READERS:
-        raise NotAScanError(f"{file}: not an image")
-    return _READERS[suffix](file, plane)
+def _headers(files: Sequence[Path], jobs: int) -> Iterator[Instance | ScanError | None]:
+    """What `_header` gives for each file, in their order."""
+    bar = partial(tqdm, total=len(files), desc="reading headers", unit="file", delay=2)
+    if jobs == 1:
+        yield from bar(map(_header, files))
+        return
+    # Not forked: torch's threads would be copied in a state that can hang.
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        yield from bar(pool.map(_header, files, chunksize=32))
+
+
+def _header(file: Path) -> Instance | ScanError | None:
+    """The headers of a DICOM file, why there are none, or None for a file that another reader takes."""
+    try:
+        with reading(file, "the file cannot be read"):
+            suffix = split_suffix(file)[1]
+            if file.stat().st_size == 0:
+                error = ScanError if suffix in _READERS else NotAScanError
+                raise error(f"{file}: the file is empty")
+            dicom = is_dicom(file)
+        if dicom:
+            return read_instance(file)
+        if suffix not in _READERS:
+            raise NotAScanError(f"{file}: not an image")
+    except ScanError as error:
+        return error
+    return None
 
 
 def _name(scans: list[Scan], roots: dict[Path, Path]) -> None:

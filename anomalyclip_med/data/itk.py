@@ -36,7 +36,7 @@ class ItkScan(VolumeScan):
     """
 
     def __init__(self, path: Path, format: str, plane: Plane) -> None:
-        self.data_file = _data_file(path, format)
+        data_file = _data_file(path, format)
         with reading(path, f"not a readable {format.upper()} file"):
             reader = sitk.ImageFileReader()
             reader.SetImageIO(_IMAGE_IO[format])
@@ -57,6 +57,7 @@ class ItkScan(VolumeScan):
             color=color,
             plane=plane,
         )
+        self.files = (path,) if data_file is None else (path, data_file)
 
     def _load(self) -> np.ndarray:
         image = sitk.ReadImage(str(self.source), imageIO=_IMAGE_IO[self.format])

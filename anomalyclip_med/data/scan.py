@@ -39,6 +39,8 @@ class Scan(ABC):
         study: hashed StudyInstanceUID for DICOM, for other files the same as `name`.
         series: hashed SeriesInstanceUID and the number of the geometry group for DICOM, else as `name`.
         source: the file, or the folder of a DICOM series.
+        files: all files that it is read from; of a DICOM series, that of each acquired frame, in the order of the
+            array's slices, one time point after another.
         format: "dicom", "nifti", "nrrd", "metaimage" or "image".
         modality: DICOM Modality, "" where unknown.
         shape: (X, Y, Z) or (X, Y, Z, T), the grid on which maps are written, in the file's own axis order.
@@ -73,6 +75,7 @@ class Scan(ABC):
         self.study = study
         self.series = series
         self.source = source
+        self.files: tuple[Path, ...] = (source,)
         self.format = format
         self.modality = modality
         self.shape = shape

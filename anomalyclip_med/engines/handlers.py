@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,7 @@ from ignite.engine import Engine, Events
 from tqdm import tqdm
 
 from anomalyclip_med import __version__
+from anomalyclip_med.data import Scan
 from anomalyclip_med.errors import ConfigurationError, ScanError
 from anomalyclip_med.inferers import RunResults, ScanResult
 from anomalyclip_med.transforms import LoadSliced
@@ -43,8 +47,13 @@ class SliceProgress:
         engine.add_event_handler(Events.COMPLETED, lambda _: bar.close())
 
 
+_PARTIAL = ".partial-"
+
+
 def make_output_dir(path: str | Path) -> None:
     """Make the folder of the outputs and see that it can be written to, before hours of work depend on it.
+
+    What a killed run left half-written there is removed.
 
     Raises:
         ConfigurationError: it cannot be made or written to.
@@ -54,6 +63,8 @@ def make_output_dir(path: str | Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        for partial in folder.glob(f"{_PARTIAL}*"):
+            shutil.rmtree(partial)
     except OSError as error:
         raise ConfigurationError(f"{folder}: results cannot be written there ({error.strerror})") from None
 
@@ -63,8 +74,9 @@ class ScanWriter:
 
     Per scan, in a folder of its name: ``<scan>_map.nii.gz`` on the scan's grid, ``<scan>_map.png`` for a 2-D scan,
     and ``<scan>_overlay_<slice>.png`` of the highest scored slices; overlays of an earlier run are removed. Per run:
-    ``scores.csv`` and ``scores.json``. Holds the map of one scan at a time. A scan whose files cannot be written is
-    recorded, and the run goes on.
+    ``scores.csv`` and ``scores.json``. The map of one scan at a time lies in a temporary file in ``output_dir``, mapped
+    into memory, so that a long series takes disk and not memory. Files are written aside and moved into place when
+    complete. A scan whose files cannot be written is recorded, and the run goes on.
 
     Args:
         results: filled by this handler.
@@ -93,12 +105,12 @@ class ScanWriter:
         if top_slices < 0:
             raise ConfigurationError(f"top_slices={top_slices} must not be negative")
         self._current: int | None = None
-        self._map = np.empty(0, dtype=np.float32)
+        self._map: np.ndarray = np.empty(0, dtype=np.float32)
 
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
-        engine.add_event_handler(Events.COMPLETED, self._finish)
+        engine.add_event_handler(Events.COMPLETED, lambda _: self.finish())
 
     def _collect(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
@@ -108,28 +120,51 @@ class ScanWriter:
         result = self.results.scans[number]
         if number != self._current:
             self._current = number
-            self._map = np.full(result.scan.shape, np.nan, dtype=np.float32)
+            self.results.start_scan(number)
+            self._map = self._empty_map(result.scan)
         if failure:
             self.results.fail_slice(number, index, failure)
+            result.scan.slice_view(self._map, index)[...] = np.nan
         else:
             anomaly_map, score = pred.cpu().numpy()
             result.scores[index] = score.mean(dtype=np.float64)
             result.scan.slice_view(self._map, index)[...] = anomaly_map
         if index == len(result.scan.slices) - 1:
             try:
-                for path in self._write(result):
-                    result.outputs.append(path)
+                self._write(result)
             except (OSError, ValueError) as error:  # a full disk, a grid that the format cannot hold
                 result.write_failure = f"{result.scan.name}: its files could not be written: {error}"
             result.scan.close()
+            self.results.end_scan(number)
 
-    def _write(self, result: ScanResult) -> Iterator[Path]:
-        """Write the files of one scan; yields each when it is there."""
-        scan = result.scan
-        folder = self.output_dir / scan.name
-        folder.mkdir(parents=True, exist_ok=True)
+    def _empty_map(self, scan: Scan) -> np.ndarray:
+        try:
+            with tempfile.TemporaryFile(dir=self.output_dir) as file:
+                if hasattr(os, "posix_fallocate"):  # not on macOS
+                    # Writing to a mapped page that has no room on the disk would kill the process.
+                    os.posix_fallocate(file.fileno(), 0, 4 * math.prod(scan.shape))
+                # Fortran's order: what NIfTI stores, and an acquired slice is one piece of the file.
+                return np.memmap(file, np.float32, shape=scan.shape, order="F")
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self.output_dir}: no room for the map of {scan.name} ({error.strerror}); what is finished is kept: "
+                "make room and run the same command again"
+            ) from None
+
+    def _write(self, result: ScanResult) -> None:
+        """Write the files of one scan."""
+        folder = self.output_dir / result.scan.name
+        folder.mkdir(exist_ok=True)
         for stale in folder.glob("*_overlay_*.png"):
             stale.unlink()
+        with tempfile.TemporaryDirectory(dir=self.output_dir, prefix=_PARTIAL) as aside:
+            for path in self._files(result, Path(aside)):
+                path.replace(folder / path.name)
+                result.outputs.append(f"{result.scan.name}/{path.name}")
+
+    def _files(self, result: ScanResult, folder: Path) -> Iterator[Path]:
+        """Write the files of one scan into a folder; yields each when it is complete."""
+        scan = result.scan
         notice = self.provenance["notice"]
         description = f"{'UNTRAINED ' if notice else ''}anomaly map [0, 1], anomalyclip_med {__version__}"
 
@@ -158,7 +193,8 @@ class ScanWriter:
             )
             yield path
 
-    def _finish(self, engine: Engine) -> None:
+    def finish(self) -> None:
+        """Write the scores of all studies and print a summary."""
         write_scores_csv(self.output_dir / "scores.csv", self.results, self.provenance)
         write_scores_json(self.output_dir / "scores.json", self.results, self.provenance)
         print(f"\n{scores_table(self.results)}\n\n{self._summary()}")

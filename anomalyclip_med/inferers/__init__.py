@@ -1,12 +1,14 @@
 """Slice-wise scoring of scans: what a run finds, and how slice scores become series and study scores."""
 
 from anomalyclip_med.inferers.aggregation import highest_score
+from anomalyclip_med.inferers.manifest import Manifest
 from anomalyclip_med.inferers.provenance import UNTRAINED_NOTICE, provenance
 from anomalyclip_med.inferers.results import IncompleteRunError, RunResults, ScanResult
 
 __all__ = [
     "UNTRAINED_NOTICE",
     "IncompleteRunError",
+    "Manifest",
     "RunResults",
     "ScanResult",
     "highest_score",

@@ -1,8 +1,9 @@
-"""What one run found: scores, failures and warnings of every scan, and where they come from."""
+"""What one run found: scores, failures and warnings of every scan."""
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from anomalyclip_med.data import Plane, Scan, SkippedFile, find_scans
 from anomalyclip_med.errors import ConfigurationError, ScanError
 from anomalyclip_med.inferers.aggregation import highest_score
+from anomalyclip_med.inferers.manifest import MAX_DEATHS, Manifest
 
 logger = logging.getLogger(__name__)
 
@@ -30,14 +32,14 @@ class ScanResult:
         scores: (slices,) float64 in [0, 1]; NaN where a slice has not been or could not be scored.
         failures: reason by slice number.
         write_failure: why the scan's files could not be written, empty where they were.
-        outputs: files written for this scan.
+        outputs: files written for this scan, relative to the folder of the results.
     """
 
     scan: Scan
     scores: np.ndarray
     failures: dict[int, str] = field(default_factory=dict)
     write_failure: str = ""
-    outputs: list[Path] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
 
     @property
     def score(self) -> float:
@@ -49,9 +51,37 @@ class ScanResult:
         order = np.argsort(-self.scores, kind="stable")  # NaN sorts last
         return [int(i) for i in order[:count] if not np.isnan(self.scores[i])]
 
+    def record(self) -> dict[str, Any]:
+        """All of it as plain values, fit for JSON; None stands for a score that could not be made."""
+        scan = self.scan
+        return {
+            "series": scan.series,
+            "scan": scan.name,
+            "source": str(scan.source),
+            "format": scan.format,
+            "modality": scan.modality,
+            "shape": list(scan.shape),
+            "affine": scan.affine.tolist(),
+            "score": _finite(self.score),
+            "warnings": list(scan.warnings),
+            **({"write_failure": self.write_failure} if self.write_failure else {}),
+            "outputs": self.outputs,
+            "slices": [
+                {
+                    "slice": info.index,
+                    "frame": info.frame,
+                    "position_mm": info.position,
+                    "instance": info.instance,
+                    "score": _finite(value),
+                    **({"failure": self.failures[info.index]} if info.index in self.failures else {}),
+                }
+                for info, value in zip(scan.slices, self.scores, strict=True)
+            ],
+        }
+
 
 class RunResults:
-    """Everything a run has to say, filled while it goes on.
+    """Everything a run has to say, filled while it goes on, study after study.
 
     Args:
         scans: scans of the run.
@@ -61,10 +91,20 @@ class RunResults:
     def __init__(self, scans: Sequence[Scan], skipped: Sequence[SkippedFile]) -> None:
         self.scans = [ScanResult(scan, np.full(len(scan.slices), np.nan)) for scan in scans]
         self.skipped = list(skipped)
+        self._manifest: Manifest | None = None
+        self._studies: dict[str, list[int]] = {}
+        for number, scan in enumerate(scans):
+            self._studies.setdefault(scan.study, []).append(number)
+        self._keys: dict[str, str] = {}
+        self._records: dict[str, dict[str, Any]] = {}
 
     @classmethod
     def of_paths(
-        cls, paths: str | Path | Sequence[str | Path], plane: str = "auto", exclude: str | Path | None = None
+        cls,
+        paths: str | Path | Sequence[str | Path],
+        plane: str = "auto",
+        exclude: str | Path | None = None,
+        jobs: int = 1,
     ) -> RunResults:
         """Find the scans in files and folders.
 
@@ -72,6 +112,7 @@ class RunResults:
             paths: one or more files or folders.
             plane: see :class:`anomalyclip_med.data.Plane`.
             exclude: a folder that is not looked into, such as that of the results.
+            jobs: processes that read DICOM headers.
 
         Raises:
             ScanError: a path does not exist, or there is no scan in any of them.
@@ -82,7 +123,7 @@ class RunResults:
         # A folder named 2024 reaches a bundle as a number.
         listed = [str(p) for p in paths] if isinstance(paths, list | tuple) else [str(paths)]
         excluded = None if exclude is None else Path(exclude).expanduser()
-        scans, skipped = find_scans([Path(p).expanduser() for p in listed], Plane(plane), excluded)
+        scans, skipped = find_scans([Path(p).expanduser() for p in listed], Plane(plane), excluded, jobs)
         if not scans:
             first = f", the first, {skipped[0].path}, because: {skipped[0].reason}" if skipped else ""
             raise ScanError(
@@ -91,25 +132,59 @@ class RunResults:
             )
         return cls(scans, skipped)
 
+    def resume(self, manifest: Manifest) -> None:
+        """Take over what earlier runs into the same folder have finished, and log what this one does.
+
+        Finished studies are not scored again. A study over which runs have died repeatedly is left out, with that as
+        the reason.
+        """
+        self._manifest = manifest
+        for study in self._studies:
+            results = self._of_study(study)
+            key = self._keys[study] = manifest.key([r.scan for r in results])
+            if record := manifest.finished(key):
+                self._records[study] = record
+            elif manifest.deadly(key):
+                reason = f"quarantined: {MAX_DEATHS} runs died over this study; remove {manifest.path} to try it again"
+                for result in results:
+                    result.failures = dict.fromkeys(range(len(result.scores)), reason)
+                self._records[study] = self._record(study)
+
     def items(self) -> list[dict[str, Any]]:
-        """One entry per slice for a MONAI ``Dataset``: the scan under ``image``, its number, the slice's number."""
+        """One entry per slice for a MONAI ``Dataset``: the scan under ``image``, its number, the slice's number.
+
+        Study after study, without those that are known already.
+        """
         return [
-            {"image": result.scan, "scan": number, "slice": info.index}
-            for number, result in enumerate(self.scans)
-            for info in result.scan.slices
+            {"image": self.scans[number].scan, "scan": number, "slice": info.index}
+            for study, numbers in self._studies.items()
+            if study not in self._records
+            for number in numbers
+            for info in self.scans[number].scan.slices
         ]
+
+    def start_scan(self, scan: int) -> None:
+        """Note that the first slice of a scan is there."""
+        study = self.scans[scan].scan.study
+        if self._manifest and scan == self._studies[study][0]:
+            self._manifest.start(self._keys[study])
+
+    def end_scan(self, scan: int) -> None:
+        """Note that all files of a scan are written; with the last of its study, the study is finished."""
+        study = self.scans[scan].scan.study
+        if scan == self._studies[study][-1]:
+            record = self._records[study] = self._record(study)
+            if self._manifest:
+                self._manifest.end(self._keys[study], record, complete=not _unscored(record) + _unwritten(record))
 
     def fail_slice(self, scan: int, index: int, reason: str) -> None:
         """Record that a slice could not be read; the run goes on."""
         self.scans[scan].failures[index] = reason
         logger.warning("slice %d of %s was not scored: %s", index, self.scans[scan].scan.name, reason)
 
-    def studies(self) -> dict[str, list[ScanResult]]:
-        """Results by study, in the order of the scans."""
-        by_study: dict[str, list[ScanResult]] = {}
-        for result in self.scans:
-            by_study.setdefault(result.scan.study, []).append(result)
-        return by_study
+    def studies(self) -> list[dict[str, Any]]:
+        """Records of all studies, in the order of their first scans."""
+        return [self._records.get(study) or self._record(study) for study in self._studies]
 
     def raise_if_failed(self) -> None:
         """End a run that lost anything with an error, after all else has been written.
@@ -118,12 +193,32 @@ class RunResults:
             IncompleteRunError: says how much could not be read, scored or written, and the first reason.
         """
         unreadable = [f"{s.path}: {s.reason}" for s in self.skipped if s.unreadable]
-        failures = [reason for result in self.scans for reason in result.failures.values()]
-        unwritten = [result.write_failure for result in self.scans if result.write_failure]
-        unscored = sum(int(np.isnan(result.scores).sum()) for result in self.scans)
+        unscored = [reason for study in self.studies() for reason in _unscored(study)]
+        unwritten = [reason for study in self.studies() for reason in _unwritten(study)]
         if unreadable or unwritten or unscored:
-            first = next(iter([*unreadable, *failures, *unwritten]), "the run was cut short")
+            first = [*unreadable, *unscored, *unwritten][0]
             raise IncompleteRunError(
-                f"{len(unreadable)} file(s) could not be read, {unscored} slice(s) not scored, {len(unwritten)} "
+                f"{len(unreadable)} file(s) could not be read, {len(unscored)} slice(s) not scored, {len(unwritten)} "
                 f"scan(s) not written; the first because: {first}. All else is written; scores.json lists every failure"
             )
+
+    def _of_study(self, study: str) -> list[ScanResult]:
+        return [self.scans[number] for number in self._studies[study]]
+
+    def _record(self, study: str) -> dict[str, Any]:
+        results = self._of_study(study)
+        score = highest_score(r.score for r in results)
+        return {"study": study, "score": _finite(score), "series": [r.record() for r in results]}
+
+
+def _unscored(study: dict[str, Any]) -> list[str]:
+    slices = [entry for series in study["series"] for entry in series["slices"]]
+    return [entry.get("failure", "the run was cut short") for entry in slices if entry["score"] is None]
+
+
+def _unwritten(study: dict[str, Any]) -> list[str]:
+    return [series["write_failure"] for series in study["series"] if "write_failure" in series]
+
+
+def _finite(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

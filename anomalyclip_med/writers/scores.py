@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tabulate import tabulate
 
-from anomalyclip_med.inferers.aggregation import highest_score
-from anomalyclip_med.inferers.results import RunResults, ScanResult
+from anomalyclip_med.inferers.results import RunResults
 
 _COLUMNS = (
     "level",
@@ -28,101 +28,70 @@ _COLUMNS = (
 )
 
 
+_MOST_ROWS = 40
+"""Of the table for a terminal."""
+
+
 def write_scores_csv(path: Path, results: RunResults, provenance: dict[str, Any]) -> None:
     """One row per slice, series and study; an empty score stands for a slice that could not be scored."""
     weights = _weights_label(provenance)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _COLUMNS, restval="")
+    with _replaced(path) as file:
+        writer = csv.DictWriter(file, _COLUMNS, restval="", lineterminator="\n")
         writer.writeheader()
-        for study, series in results.studies().items():
-            score = highest_score(r.score for r in series)
-            writer.writerow({"level": "study", "study": study, "score": _number(score), "weights": weights})
-            for result in series:
-                scan = result.scan
-                common = {
-                    "study": study,
-                    "series": scan.series,
-                    "scan": scan.name,
-                    "source": scan.source,
-                    "weights": weights,
-                }
-                writer.writerow({"level": "series", "score": _number(result.score), **common})
-                for info, value in zip(scan.slices, result.scores, strict=True):
-                    row = {
-                        "level": "slice",
-                        "slice": info.index,
-                        "frame": "" if info.frame is None else info.frame,
-                        "position_mm": "" if info.position is None else f"{info.position:.3f}",
-                        "instance": info.instance or "",
-                        "score": _number(value),
-                    }
-                    writer.writerow(common | row)
+        for study in results.studies():
+            common = {"study": study["study"], "weights": weights}
+            writer.writerow({"level": "study", "score": _number(study["score"]), **common})
+            for series in study["series"]:
+                common |= {name: series[name] for name in ("series", "scan", "source")}
+                writer.writerow({"level": "series", "score": _number(series["score"]), **common})
+                for entry in series["slices"]:
+                    row = {name: entry[name] for name in ("slice", "frame", "instance")}
+                    position = entry["position_mm"]
+                    row |= {"level": "slice", "position_mm": "" if position is None else f"{position:.3f}"}
+                    writer.writerow({**common, **row, "score": _number(entry["score"])})
 
 
 def write_scores_json(path: Path, results: RunResults, provenance: dict[str, Any]) -> None:
     """Everything the run found, with its provenance; ``null`` stands for a score that could not be made."""
-    content = {
-        **provenance,
-        "studies": [
-            {
-                "study": study,
-                "score": _finite(highest_score(r.score for r in series)),
-                "series": [_series(r, path.parent) for r in series],
-            }
-            for study, series in results.studies().items()
-        ],
-        "skipped_files": [
-            {"file": str(s.path), "reason": s.reason, "unreadable": s.unreadable} for s in results.skipped
-        ],
-    }
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    skipped = [{"file": str(s.path), "reason": s.reason, "unreadable": s.unreadable} for s in results.skipped]
+    content = {**provenance, "studies": results.studies(), "skipped_files": skipped}
+    with _replaced(path) as file:
+        file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def scores_table(results: RunResults) -> str:
-    """A table of all series, for a terminal."""
+    """A table of the series, for a terminal; of many, the highest scored."""
+    series = [entry for study in results.studies() for entry in study["series"]]
+    left_out = len(series) - _MOST_ROWS
+    if left_out > 0:
+        series = sorted(series, key=lambda s: -1.0 if s["score"] is None else s["score"], reverse=True)[:_MOST_ROWS]
     rows = []
-    for result in results.scans:
-        top = result.top_slices(1)
+    for entry in series:
+        scores = [-1.0 if s["score"] is None else s["score"] for s in entry["slices"]]
+        failures = sum("failure" in s for s in entry["slices"])
+        scored = entry["score"] is not None
         rows.append(
             (
-                result.scan.name,
-                result.scan.modality or result.scan.format,
-                len(result.scan.slices),
-                f"{result.score:.4f}" if top else "failed",
-                top[0] if top else "",
-                len(result.scan.warnings) + len(result.failures) + bool(result.write_failure) or "",
+                entry["scan"],
+                entry["modality"] or entry["format"],
+                len(scores),
+                f"{entry['score']:.4f}" if scored else "failed",
+                scores.index(max(scores)) if scored else "",
+                len(entry["warnings"]) + failures + ("write_failure" in entry) or "",
             )
         )
     headers = ("scan", "kind", "slices", "score", "top slice", "warnings")
-    return tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
+    table = tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
+    return table + (f"\nand {left_out} more with lower scores, see scores.csv" if left_out > 0 else "")
 
 
-def _series(result: ScanResult, folder: Path) -> dict[str, Any]:
-    scan = result.scan
-    return {
-        "series": scan.series,
-        "scan": scan.name,
-        "source": str(scan.source),
-        "format": scan.format,
-        "modality": scan.modality,
-        "shape": list(scan.shape),
-        "affine": scan.affine.tolist(),
-        "score": _finite(result.score),
-        "warnings": scan.warnings,
-        **({"write_failure": result.write_failure} if result.write_failure else {}),
-        "outputs": [output.relative_to(folder).as_posix() for output in result.outputs],
-        "slices": [
-            {
-                "slice": info.index,
-                "frame": info.frame,
-                "position_mm": info.position,
-                "instance": info.instance,
-                "score": _finite(value),
-                **({"failure": result.failures[info.index]} if info.index in result.failures else {}),
-            }
-            for info, value in zip(scan.slices, result.scores, strict=True)
-        ],
-    }
+@contextmanager
+def _replaced(path: Path) -> Iterator[IO[str]]:
+    """A file that takes another's place when it is complete."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        yield file
+    partial.replace(path)
 
 
 def _weights_label(provenance: dict[str, Any]) -> str:
@@ -130,9 +99,5 @@ def _weights_label(provenance: dict[str, Any]) -> str:
     return f"{model['clip']} + {model['prompts']}" if provenance["trained"] else "UNTRAINED"
 
 
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6f}"
-
-
-def _finite(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"

@@ -41,8 +41,9 @@ def read_frame(instance: Instance, frame: FrameHeader) -> np.ndarray:
         expected = (instance.rows, instance.columns)
         if stored.shape[:2] != expected or stored.ndim != (3 if instance.color and not instance.palette else 2):
             raise ScanError(f"{instance.path}: the pixel data does not have the size that the header gives")
+        stored = stored >> instance.low_bit if instance.low_bit else stored
         if instance.palette:
-            return _palette_colors(dataset, stored)
+            return _palette_colors(dataset, _value_bits(instance, stored))
         if instance.color:
             return to_8_bits(stored, instance.bits_stored)
         return _grey_values(instance, frame, stored, dataset)
@@ -97,9 +98,7 @@ def _grey_values(instance: Instance, frame: FrameHeader, stored: np.ndarray, dat
     padded = np.zeros(stored.shape, dtype=bool)
     if instance.padding is not None:
         padded = (stored >= instance.padding[0]) & (stored <= instance.padding[1])
-    unused = instance.bits_allocated - instance.bits_stored
-    if unused and instance.bits_allocated > 1:
-        stored = (stored << unused) >> unused  # PS3.5 8.1.1: the other bits are not the value's
+    stored = _value_bits(instance, stored)
     if instance.modality_lut:
         values = apply_modality_lut(stored, dataset).astype(np.float64)
     else:
@@ -110,6 +109,14 @@ def _grey_values(instance: Instance, frame: FrameHeader, stored: np.ndarray, dat
     if padded.any() and not padded.all():
         values[padded] = values[~padded].min()
     return values.astype(np.float32)
+
+
+def _value_bits(instance: Instance, stored: np.ndarray) -> np.ndarray:
+    """Clear the bits above the value's, which may hold overlays or padding (PS3.5 8.1.1)."""
+    unused = stored.dtype.itemsize * 8 - instance.bits_stored
+    if instance.bits_allocated == instance.bits_stored or stored.dtype.kind == "f":
+        return stored
+    return (stored << unused) >> unused
 
 
 def _stored_limits(instance: Instance) -> tuple[int, int]:

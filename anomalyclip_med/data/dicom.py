@@ -84,7 +84,7 @@ class DicomScan(Scan):
             stored_range=_stored_range(stacked.sources),
             window=window,
             table=table,
-            warnings=[*warnings, *stacked.warnings, *plane_warnings, *table_warnings],
+            warnings=[*warnings, *stacked.warnings, *plane_warnings, *_bit_warnings(instance), *table_warnings],
         )
 
     @property
@@ -267,6 +267,15 @@ def _stored_range(sources: Sequence[Source]) -> tuple[float, float] | None:
         for s in sources
     )
     return (0.0, float((1 << instance.bits_stored) - 1)) if as_stored else None
+
+
+def _bit_warnings(instance: Instance) -> list[str]:
+    if not instance.low_bit:
+        return []
+    return [
+        f"shifted-values: the values stand in bits {instance.low_bit} to {instance.low_bit + instance.bits_stored - 1} "
+        "and are shifted down, which few other programs do"
+    ]
 
 
 def _display(source: Source) -> tuple[tuple[float, float] | None, DisplayTable | None, list[str]]:

@@ -75,7 +75,8 @@ def to_8_bits(colors: np.ndarray, bits: int) -> np.ndarray:
 
 def _decode(instance: Instance, number: int) -> tuple[np.ndarray, Dataset]:
     # The unused bits may hold padding, which the caller looks for before it clears them.
-    if instance.in_parts:
+    packed = instance.bits_allocated == 1
+    if instance.in_parts and not packed:
         dataset = Dataset()
         # A data set in another encoding than it declares (implicit VR for explicit) is understood only as a
         # whole; so is one without transfer syntax, and a deflated one.
@@ -90,6 +91,8 @@ def _decode(instance: Instance, number: int) -> tuple[np.ndarray, Dataset]:
             return pixels, dataset
     whole = dcmread(instance.path, force=True)
     whole.file_meta.TransferSyntaxUID = instance.transfer_syntax
+    if packed:  # pydicom fails on a single frame that ends inside of a byte
+        return pixel_array(whole).reshape(-1, instance.rows, instance.columns)[number], whole
     return pixel_array(whole, index=number, correct_unused_bits=False), whole
 
 

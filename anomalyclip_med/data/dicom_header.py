@@ -404,7 +404,7 @@ def _floats(dataset: Dataset, keyword: str, count: int) -> list[float] | None:
     """Return the first `count` values, None where they are missing, malformed or not finite."""
     try:
         value = dataset.get(keyword)
-        values = [float(v) for v in (value if isinstance(value, MultiValue) else [value])][:count]
+        values = [float(v) for v in (value if isinstance(value, MultiValue | list) else [value])][:count]
     except (TypeError, ValueError, OverflowError):
         return None
     return values if len(values) == count and all(math.isfinite(v) for v in values) else None

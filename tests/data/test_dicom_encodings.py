@@ -11,28 +11,33 @@ from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_voi
 from pydicom.uid import (
+    MPEG4HP41,
     HTJ2KLossless,
     JPEG2000Lossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
-    MPEG4HP41,
     RLELossless,
 )
 
 from anomalyclip_med.data import find_scans
-from anomalyclip_med.errors import ScanError
 from anomalyclip_med.transforms import LoadSliced
 
 GREY = np.array([[0, 10, 20], [30, 40, 50]], dtype=np.uint16)
 RAMP = (np.arange(48, dtype=np.uint16) * 83).reshape(6, 8)
 # RAMP by encoders that no dependency has: OpenJPH 0.26 and lossless JPEG with prediction from the left.
 RAMP_CODED = {
-    HTJ2KLossless: "ff4fff5100294000000000080000000600000000000000000000000800000006000000000000000000010f0101ff500008000200"
-    "00000aff52000c00020001000504044001ff5c00132088909090909090909090909090888888ff64001700014f70656e4a50482056657220302e32"
-    "362e332eff90000a00000000005b0001ff93c00026cff3050774000000c0001340001300f4fe020774000af603877400c0001340001300747401"
-    "827400a5a500423400c0002a600015802412e9a042310276002e75a94b5dfac05281beb600ffd9",
-    JPEGLosslessSV1: "ffd8ffc40017000101010100000000000000000000000009070a10ffc3000b100006000801001100ffda000801"
-    "0000060000ea9d4ea753a9d4ea7a985314c5314c5314c533530a6298a6298a6298a66a614c5314c5314c5314cd4c298a6298a6298a6299a985314c5314c5314c5300ffd9",
+    HTJ2KLossless: (
+        "ff4fff5100294000000000080000000600000000000000000000000800000006000000000000000000010f0101ff50000800"
+        "020000000aff52000c00020001000504044001ff5c00132088909090909090909090909090888888ff64001700014f70656e"
+        "4a50482056657220302e32362e332eff90000a00000000005b0001ff93c00026cff3050774000000c0001340001300f4fe02"
+        "0774000af603877400c0001340001300747401827400a5a500423400c0002a600015802412e9a042310276002e75a94b5dfa"
+        "c05281beb600ffd9"
+    ),
+    JPEGLosslessSV1: (
+        "ffd8ffc40017000101010100000000000000000000000009070a10ffc3000b100006000801001100ffda0008010000060000"
+        "ea9d4ea753a9d4ea7a985314c5314c5314c533530a6298a6298a6298a66a614c5314c5314c5314cd4c298a6298a6298a6299"
+        "a985314c5314c5314c5300ffd9"
+    ),
 }
 
 
@@ -205,7 +210,7 @@ def test_a_picture_of_another_size_than_the_headers_is_an_error(tmp_path, name, 
     dataset = dcmread(get_testdata_file(name, download=False))
     rows, columns = dataset.Rows, dataset.Columns
     if change == "swap":
-        dataset.Rows, dataset.Columns = columns, rows * 1
+        dataset.Rows, dataset.Columns = columns, rows
         if rows == columns:
             pytest.skip("square")
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -47,8 +48,9 @@ def survey_fragments(stream: BinaryIO) -> Fragments:
         if position > end:
             whole = max(items - 1, 0)
             break
-        if items and (size := _codestream_size(stream, position)):
-            sizes.add(size)
+        with suppress(struct.error):  # a fragment that ends inside of its header fails when it is decoded
+            if items and (size := _codestream_size(stream, position)):
+                sizes.add(size)
         items += 1
     return Fragments(whole, frozenset(sizes))
 
@@ -64,6 +66,9 @@ def _codestream_size(stream: BinaryIO, end: int) -> tuple[int, int] | None:
     stream.seek(-2, os.SEEK_CUR)
     while stream.tell() < end:
         prefix, marker, length = struct.unpack(">BBH", stream.read(4))
+        if prefix == marker == 0xFF:  # fill bytes (ISO 10918-1 B.1.1.2)
+            stream.seek(-3, os.SEEK_CUR)
+            continue
         if prefix != 0xFF or length < 2:
             return None
         if marker in _FRAME_MARKERS:

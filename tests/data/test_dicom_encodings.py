@@ -278,3 +278,13 @@ def test_a_table_for_enhanced_frames(tmp_path, write_dicom, sequence):
     )
     image = LoadSliced("image", window="voi").read(only(tmp_path / "a.dcm"), 0).numpy()[0]
     np.testing.assert_allclose(image, grey / 255, atol=1e-6)
+
+
+def test_fill_bytes_before_a_pictures_size(tmp_path, write_dicom):
+    picture = bytes.fromhex(RAMP_CODED[JPEGLosslessSV1])
+    filled = picture[:2] + b"\xff\xff" + picture[2:]
+    data = encapsulate([filled])
+    write_dicom(tmp_path / "a.dcm", RAMP.T.copy(), TransferSyntaxUID=JPEGLosslessSV1, PixelData=data)
+    assert "has 6 rows and 8 columns and the header says 8 and 6" in reason(tmp_path / "a.dcm")
+    write_dicom(tmp_path / "a.dcm", RAMP, TransferSyntaxUID=JPEGLosslessSV1, PixelData=data)
+    assert only(tmp_path / "a.dcm").shape == (8, 6, 1)

@@ -286,7 +286,8 @@ def _display(source: Source) -> tuple[tuple[float, float] | None, DisplayTable |
     dataset = None
     if instance.inverted and instance.modality_lut:
         with reading(instance.path, "the modality table cannot be read"):
-            dataset = dcmread(instance.path, stop_before_pixels=True, specific_tags=["ModalityLUTSequence"])
+            tags = ["PixelRepresentation", "ModalityLUTSequence"]
+            dataset = dcmread(instance.path, stop_before_pixels=True, specific_tags=tags, force=True)
     total = inversion(instance, frame, dataset)
     if frame.window is None:
         try:

@@ -11,7 +11,13 @@ from pydicom.dataset import Dataset
 from anomalyclip_med.data.reading import reading
 from anomalyclip_med.data.scan import DisplayTable
 
-_KEYWORDS = ["VOILUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
+# The pixel representation decides whether the descriptor's numbers are signed.
+_KEYWORDS = [
+    "PixelRepresentation",
+    "VOILUTSequence",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+]
 
 
 def voi_item(dataset: Dataset, frame: int) -> Dataset | None:

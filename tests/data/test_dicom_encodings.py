@@ -294,3 +294,10 @@ def test_fill_bytes_before_a_pictures_size(tmp_path, write_dicom):
     assert "has 6 rows and 8 columns and the header says 8 and 6" in reason(tmp_path / "a.dcm")
     write_dicom(tmp_path / "a.dcm", RAMP, TransferSyntaxUID=JPEGLosslessSV1, PixelData=data)
     assert only(tmp_path / "a.dcm").shape == (8, 6, 1)
+
+
+def test_table_entries_of_eight_bits_may_be_packed_in_pairs(tmp_path, write_dicom, sequence):
+    table = sequence(LUTDescriptor=[4, 0, 8], LUTData=bytes([0, 51, 102, 255]))
+    write_dicom(tmp_path / "a.dcm", np.array([[0, 1, 2, 3]], np.uint8), Modality="OT", VOILUTSequence=table)
+    image = LoadSliced("image", window="voi").read(only(tmp_path / "a.dcm"), 0).numpy()[0]
+    np.testing.assert_allclose(image, [[0, 0.2, 0.4, 1]], atol=1e-6)

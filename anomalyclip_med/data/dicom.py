@@ -13,8 +13,9 @@ from anomalyclip_med.data.budget import check_size
 from anomalyclip_med.data.dicom_geometry import Source, Stack, stack
 from anomalyclip_med.data.dicom_header import FrameHeader, Instance
 from anomalyclip_med.data.dicom_pixels import inversion, read_frame
+from anomalyclip_med.data.dicom_voi import read_voi_table
 from anomalyclip_med.data.reading import reading
-from anomalyclip_med.data.scan import Scan, SliceInfo
+from anomalyclip_med.data.scan import DisplayTable, Scan, SliceInfo
 from anomalyclip_med.data.slicing import Plane, Slicing
 from anomalyclip_med.errors import ScanError
 
@@ -63,6 +64,7 @@ class DicomScan(Scan):
         if not acquired:
             frame_bytes = instance.rows * instance.columns * (3 if instance.color else 4)
             check_size(instance.path, frame_bytes, len(stacked.sources))
+        window, table, table_warnings = _display(first)
         super().__init__(
             source=_common_source(files),
             format="dicom",
@@ -75,8 +77,9 @@ class DicomScan(Scan):
             study=instance.study,
             series=instance.series if group == 1 else f"{instance.series}_{group}",
             stored_range=_stored_range(stacked.sources),
-            window=_window(first),
-            warnings=[*warnings, *stacked.warnings, *plane_warnings, *_value_warnings(instance)],
+            window=window,
+            table=table,
+            warnings=[*warnings, *stacked.warnings, *plane_warnings, *_bit_warnings(instance), *table_warnings],
         )
         self.files = files
         self._sources = stacked.sources
@@ -263,23 +266,33 @@ def _stored_range(sources: Sequence[Source]) -> tuple[float, float] | None:
     return (0.0, float((1 << instance.bits_stored) - 1)) if as_stored else None
 
 
-def _window(source: Source) -> tuple[float, float] | None:
-    """Return the frame's window, mirrored where `read_frame` mirrors the values."""
-    window, instance = source.frame.window, source.instance
-    if window is None or instance.color:
-        return None
+def _bit_warnings(instance: Instance) -> list[str]:
+    if not instance.low_bit:
+        return []
+    return [
+        f"shifted-values: the values stand in bits {instance.low_bit} to {instance.low_bit + instance.bits_stored - 1} "
+        "and are shifted down, which few other programs do"
+    ]
+
+
+def _display(source: Source) -> tuple[tuple[float, float] | None, DisplayTable | None, list[str]]:
+    """Return the frame's window or, for want of one, its table, both mirrored where `read_frame` mirrors the values."""
+    frame, instance = source.frame, source.instance
+    if instance.color or (frame.window is None and not instance.voi_lut):
+        return None, None, []
     dataset = None
     if instance.inverted and instance.modality_lut:
         with reading(instance.path, "the modality table cannot be read"):
-            dataset = dcmread(instance.path, stop_before_pixels=True, specific_tags=["ModalityLUTSequence"])
-    total = inversion(instance, source.frame, dataset)
-    if total is None:
-        return window
-    # The LINEAR function is centred half a unit below its nominal centre (PS3.3 C.11.2.1.2.1).
-    return total - window[0] + (1.0 if source.frame.window_function == "LINEAR" else 0.0), window[1]
-
-
-def _value_warnings(instance: Instance) -> list[str]:
-    if instance.voi_lut and instance.frames[0].window is None:
-        return ["voi-table-not-used: the file has a VOI table and no window"]
-    return []
+            tags = ["PixelRepresentation", "ModalityLUTSequence"]
+            dataset = dcmread(instance.path, stop_before_pixels=True, specific_tags=tags, force=True)
+    total = inversion(instance, frame, dataset)
+    if frame.window is None:
+        try:
+            return None, read_voi_table(instance.path, frame.number, total), []
+        except ScanError:
+            return None, None, ["voi-table-not-used: the file's VOI table is damaged, and it has no window"]
+    centre, width = frame.window
+    if total is not None:
+        # The LINEAR function is centred half a unit below its nominal centre (PS3.3 C.11.2.1.2.1).
+        centre = total - centre + (1.0 if frame.window_function == "LINEAR" else 0.0)
+    return (centre, width), None, []

@@ -22,13 +22,19 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    RLELossless,
 )
 
 from anomalyclip_med.data.budget import check_inflated_size, check_size
-from anomalyclip_med.data.dicom_fragments import whole_fragments
+from anomalyclip_med.data.dicom_fragments import Fragments, survey_fragments
+from anomalyclip_med.data.dicom_voi import voi_item
 from anomalyclip_med.data.naming import hash_uid, split_suffix
 from anomalyclip_med.data.reading import reading
 from anomalyclip_med.errors import NotAScanError, ScanError
+
+# What is decoded to grey values or a palette's colours, and what to RGB (PS3.3 C.7.6.3.1.2).
+_GREYS = {"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"}
+_COLORS = {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
 
 Vector = tuple[float, float, float]
 
@@ -50,7 +56,9 @@ _KEYWORDS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "InstanceNumber",
     "TemporalPositionIdentifier", "AcquisitionNumber", "SamplesPerPixel", "PhotometricInterpretation", "Rows",
     "Columns", "NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-    "PixelPaddingValue", "PixelPaddingRangeLimit", "ImagePositionPatient", "ImageOrientationPatient",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "FloatPixelPaddingValue", "FloatPixelPaddingRangeLimit",
+    "DoubleFloatPixelPaddingValue", "DoubleFloatPixelPaddingRangeLimit", "ImageType", "SliceVector",
+    "DetectorInformationSequence", "ImagePositionPatient", "ImageOrientationPatient",
     "PixelSpacing", "ImagerPixelSpacing", "SpacingBetweenSlices", "SliceThickness",
     "SequenceOfUltrasoundRegions", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter",
     "WindowWidth", "VOILUTFunction", "VOILUTSequence", "SharedFunctionalGroupsSequence",
@@ -104,10 +112,12 @@ class Instance:
         inverted: MONOCHROME1: low stored values are bright (PS3.3 C.7.6.3.1.2).
         bits_allocated: bits per sample in the file.
         bits_stored: bits of these that are the value.
+        low_bit: the lowest of these, mostly 0; other bits may hold anything, such as overlays.
         signed: stored values are two's complement.
-        padding: lowest and highest stored value that is no image content (PS3.3 C.7.5.1.1.2).
+        padding: lowest and highest stored value that is no image content (PS3.3 C.7.5.1.1.2), with all bits from
+            `low_bit` up.
         modality_lut: stored values go through a table (PS3.3 C.11.1).
-        voi_lut: the file has a VOI table instead of, or beside, a window (PS3.3 C.11.2).
+        voi_lut: the first frame has a VOI table instead of, or beside, a window (PS3.3 C.11.2).
         whole_frames: number of compressed frames before the file is cut off, None where it is not.
         time: what orders the instances at one position, by falling precedence.
         number: InstanceNumber.
@@ -128,8 +138,9 @@ class Instance:
     inverted: bool
     bits_allocated: int
     bits_stored: int
+    low_bit: int
     signed: bool
-    padding: tuple[int, int] | None
+    padding: tuple[float, float] | None
     modality_lut: bool
     voi_lut: bool
     whole_frames: int | None
@@ -162,8 +173,8 @@ def read_instance(path: Path) -> Instance:
         return _instance(path, *_read_headers(path))
 
 
-def _read_headers(path: Path) -> tuple[Dataset, bool, int | None]:
-    """Return the data set, whether pixels follow, and how many fragments are whole if the file is cut."""
+def _read_headers(path: Path) -> tuple[Dataset, bool, Fragments | None]:
+    """Return the data set, whether pixels follow, and what they are made of if they are compressed."""
     with path.open("rb") as stream:
         bare = stream.read(_PREAMBLE_BYTES)[128:] != b"DICM"
     transfer_syntax = None
@@ -180,10 +191,10 @@ def _read_headers(path: Path) -> tuple[Dataset, bool, int | None]:
         # Reading stopped at the pixel data element (tag, VR, length), or at the end.
         element = stream.read(_PIXEL_ELEMENT_BYTES)
         encapsulated = element[8:] == b"\xff\xff\xff\xff"
-        return dataset, len(element) >= 4, whole_fragments(stream) if encapsulated else None
+        return dataset, len(element) >= 4, survey_fragments(stream) if encapsulated else None
 
 
-def _instance(path: Path, dataset: Dataset, has_pixels: bool, fragments: int | None) -> Instance:
+def _instance(path: Path, dataset: Dataset, has_pixels: bool, fragments: Fragments | None) -> Instance:
     meta = dataset.file_meta
     sop_class = UID(_text(dataset, "SOPClassUID") or str(meta.get("MediaStorageSOPClassUID", "")))
     kind = sop_class.name or "unknown kind of object"
@@ -201,7 +212,7 @@ def _instance(path: Path, dataset: Dataset, has_pixels: bool, fragments: int | N
     try:
         get_decoder(transfer_syntax)
     except NotImplementedError:
-        raise ScanError(f"{path}: pixels encoded as {transfer_syntax.name} cannot be decoded") from None
+        raise ScanError(f"{path}: {_undecodable(transfer_syntax)}") from None
 
     samples = _integer(dataset, "SamplesPerPixel") or 1
     photometric = _text(dataset, "PhotometricInterpretation")
@@ -210,8 +221,24 @@ def _instance(path: Path, dataset: Dataset, has_pixels: bool, fragments: int | N
     frame_count = _integer(dataset, "NumberOfFrames") or 1
     if samples not in (1, 3) or not 0 < stored <= allocated <= 64 or frame_count < 1:
         raise ScanError(f"{path}: {samples} samples of {stored} in {allocated} bits per pixel are not supported")
-    if (_integer(dataset, "HighBit") or stored - 1) != stored - 1:
-        raise ScanError(f"{path}: pixel values that do not start at the lowest bit are not supported")
+    if photometric not in (_COLORS if samples == 3 else _GREYS):
+        known = photometric if re.fullmatch(r"[A-Z0-9_ ]{1,16}", photometric) else "unknown"
+        raise ScanError(
+            f"{path}: {samples} samples per pixel of photometric interpretation {known} are not supported, "
+            "convert the file to MONOCHROME2 or RGB"
+        )
+    low_bit = (_integer(dataset, "HighBit") or stored - 1) - (stored - 1)
+    native = not transfer_syntax.is_encapsulated or transfer_syntax == RLELossless
+    if not 0 <= low_bit <= (allocated - stored if native else 0):
+        raise ScanError(
+            f"{path}: the header's HighBit contradicts its BitsStored or BitsAllocated, the file is damaged"
+        )
+    for size in fragments.sizes if fragments else ():
+        if size != (rows, columns):
+            raise ScanError(
+                f"{path}: a compressed picture has {size[0]} rows and {size[1]} columns and the header says "
+                f"{rows} and {columns}: export the file again"
+            )
     check_size(path, rows * columns * samples * math.ceil(allocated / 8), frame_count)
 
     modality = _text(dataset, "Modality")
@@ -233,18 +260,34 @@ def _instance(path: Path, dataset: Dataset, has_pixels: bool, fragments: int | N
         inverted=photometric == "MONOCHROME1",
         bits_allocated=allocated,
         bits_stored=stored,
+        low_bit=low_bit,
         signed=signed,
         padding=_padding(dataset, allocated, signed),
         modality_lut=bool(dataset.get("ModalityLUTSequence")),
-        voi_lut=bool(dataset.get("VOILUTSequence")),
+        voi_lut=voi_item(dataset, 0) is not None,
         # Frames of several fragments are rare, and a single frame is whole only if nothing is missing.
-        whole_frames=0 if fragments is not None and frame_count == 1 else fragments,
+        whole_frames=_whole_frames(fragments, frame_count),
         time=(
             _integer(dataset, "TemporalPositionIdentifier") or 0,
             _integer(dataset, "AcquisitionNumber") or 0,
         ),
         number=_integer(dataset, "InstanceNumber"),
         frames=_frames(dataset, frame_count),
+    )
+
+
+def _whole_frames(fragments: Fragments | None, frame_count: int) -> int | None:
+    if fragments is None or fragments.whole is None:
+        return None
+    return 0 if frame_count == 1 else fragments.whole
+
+
+def _undecodable(syntax: UID) -> str:
+    if re.search("MPEG|HEVC", syntax.name):
+        return f"a video ({syntax.name}) cannot be decoded, take its frames out as pictures first, such as with ffmpeg"
+    return (
+        f"pixels encoded as {syntax.name} cannot be decoded, "
+        "convert the file to Explicit VR Little Endian first, such as with gdcmconv --raw"
     )
 
 
@@ -257,14 +300,17 @@ def _transfer_syntax(dataset: Dataset) -> UID:
     return ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
 
 
-def _padding(dataset: Dataset, bits_allocated: int, signed: bool) -> tuple[int, int] | None:
-    value = _integer(dataset, "PixelPaddingValue")
-    if value is None:
-        return None
-    limit = _integer(dataset, "PixelPaddingRangeLimit")
-    # Some writers give a negative value with an unsigned type: -2000 as 63536.
-    low, high = sorted(_wrapped(v, bits_allocated, signed) for v in (value, value if limit is None else limit))
-    return low, high
+def _padding(dataset: Dataset, bits_allocated: int, signed: bool) -> tuple[float, float] | None:
+    for kind in ("", "Float", "DoubleFloat"):
+        value = _floats(dataset, f"{kind}PixelPaddingValue", 1)
+        if value is None:
+            continue
+        ends = [value[0], (_floats(dataset, f"{kind}PixelPaddingRangeLimit", 1) or value)[0]]
+        if not kind:
+            # Some writers give a negative value with an unsigned type: -2000 as 63536.
+            ends = [_wrapped(int(end), bits_allocated, signed) for end in ends]
+        return min(ends), max(ends)
+    return None
 
 
 def _wrapped(value: int, bits: int, signed: bool) -> int:
@@ -277,8 +323,9 @@ def _frames(dataset: Dataset, count: int) -> tuple[FrameHeader, ...]:
     shared = _items(dataset, "SharedFunctionalGroupsSequence")[:1]
     per_frame = _items(dataset, "PerFrameFunctionalGroupsSequence")
     calibration = _ultrasound_spacing(dataset)
+    plane, offsets = _nuclear_planes(dataset, count)
     frames = []
-    for number in range(count):
+    for number, offset in enumerate(offsets):
         groups = [*per_frame[number : number + 1], *shared]
         measures = _macro(dataset, groups, "PixelMeasuresSequence")
         values = _macro(dataset, groups, "PixelValueTransformationSequence")
@@ -287,8 +334,10 @@ def _frames(dataset: Dataset, count: int) -> tuple[FrameHeader, ...]:
         frames.append(
             FrameHeader(
                 number=number,
-                position=_vector(_macro(dataset, groups, "PlanePositionSequence"), "ImagePositionPatient"),
-                orientation=_orientation(_macro(dataset, groups, "PlaneOrientationSequence")),
+                position=_shifted(
+                    _vector(_macro(plane, groups, "PlanePositionSequence"), "ImagePositionPatient"), offset
+                ),
+                orientation=_orientation(_macro(plane, groups, "PlaneOrientationSequence")),
                 spacing=_spacing(measures, "PixelSpacing") or _spacing(dataset, "ImagerPixelSpacing") or calibration,
                 step=_length(measures, "SpacingBetweenSlices") or _length(measures, "SliceThickness"),
                 slope=slope[0] if slope and slope[0] else 1.0,
@@ -298,6 +347,37 @@ def _frames(dataset: Dataset, count: int) -> tuple[FrameHeader, ...]:
             )
         )
     return tuple(frames)
+
+
+def _nuclear_planes(dataset: Dataset, count: int) -> tuple[Dataset, list[Vector | None]]:
+    """Return what holds the position and the orientation, and where each frame lies from that position, in mm.
+
+    Nuclear medicine gives one position for all frames, often with the detector. Of reconstructed slices it is that of
+    the first, from which they are stacked along the normal, or against it if the spacing is negative (PS3.3 C.8.4.15).
+    The other kinds of frames are projections, of which only a single one has a place.
+    """
+    nowhere: list[Vector | None] = [(0.0, 0.0, 0.0)] * count
+    if _text(dataset, "Modality") not in ("NM", "PT") or _items(dataset, "PerFrameFunctionalGroupsSequence"):
+        return dataset, nowhere
+    detectors = _items(dataset, "DetectorInformationSequence")[:1]
+    plane = next((d for d in (dataset, *detectors) if _vector(d, "ImagePositionPatient")), dataset)
+    if count == 1:
+        return plane, nowhere
+    kind = dataset.get("ImageType")
+    orientation, step = _orientation(plane), _floats(dataset, "SpacingBetweenSlices", 1)
+    if not (isinstance(kind, MultiValue) and len(kind) > 2 and kind[2] in ("RECON TOMO", "RECON GATED TOMO")):
+        return plane, [None] * count
+    numbers = _floats(dataset, "SliceVector", count) or list(range(1, count + 1))
+    if orientation is None or not step or not step[0]:
+        return plane, [None] * count
+    normal = np.cross(*orientation) * step[0]
+    return plane, [(float(x), float(y), float(z)) for x, y, z in np.outer(np.subtract(numbers, 1), normal)]
+
+
+def _shifted(position: Vector | None, offset: Vector | None) -> Vector | None:
+    if position is None or offset is None:
+        return None
+    return position[0] + offset[0], position[1] + offset[1], position[2] + offset[2]
 
 
 def _macro(dataset: Dataset, groups: list[Dataset], keyword: str) -> Dataset:
@@ -324,7 +404,7 @@ def _floats(dataset: Dataset, keyword: str, count: int) -> list[float] | None:
     """Return the first `count` values, None where they are missing, malformed or not finite."""
     try:
         value = dataset.get(keyword)
-        values = [float(v) for v in (value if isinstance(value, MultiValue) else [value])][:count]
+        values = [float(v) for v in (value if isinstance(value, MultiValue | list) else [value])][:count]
     except (TypeError, ValueError, OverflowError):
         return None
     return values if len(values) == count and all(math.isfinite(v) for v in values) else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
 
 from anomalyclip_med.data.dicom_header import FrameHeader, Instance
 from anomalyclip_med.data.reading import reading
@@ -21,6 +23,8 @@ _TABLE_TAGS = [
     *range(0x00281201, 0x00281204),
     *range(0x00281221, 0x00281224),
 ]
+# The scan header of a sequential JPEG of one or three components, and what it says of the coefficients.
+_JPEG_SCAN = re.compile(rb"(\xff\xda\x00(?:\x08\x01.{2}|\x0c\x03.{6})).{3}", re.DOTALL)
 
 
 def read_frame(instance: Instance, frame: FrameHeader) -> np.ndarray:
@@ -41,8 +45,9 @@ def read_frame(instance: Instance, frame: FrameHeader) -> np.ndarray:
         expected = (instance.rows, instance.columns)
         if stored.shape[:2] != expected or stored.ndim != (3 if instance.color and not instance.palette else 2):
             raise ScanError(f"{instance.path}: the pixel data does not have the size that the header gives")
+        stored = stored >> instance.low_bit if instance.low_bit else stored
         if instance.palette:
-            return _palette_colors(dataset, stored)
+            return _palette_colors(dataset, _value_bits(instance, stored))
         if instance.color:
             return to_8_bits(stored, instance.bits_stored)
         return _grey_values(instance, frame, stored, dataset)
@@ -74,11 +79,13 @@ def to_8_bits(colors: np.ndarray, bits: int) -> np.ndarray:
 
 def _decode(instance: Instance, number: int) -> tuple[np.ndarray, Dataset]:
     # The unused bits may hold padding, which the caller looks for before it clears them.
-    if instance.in_parts:
+    packed = instance.bits_allocated == 1
+    sequential = instance.transfer_syntax in (JPEGBaseline8Bit, JPEGExtended12Bit)
+    if instance.in_parts and not packed:
         dataset = Dataset()
         # A data set in another encoding than it declares (implicit VR for explicit) is understood only as a
-        # whole; so is one without transfer syntax, and a deflated one.
-        with suppress(ValueError):
+        # whole; so is one without transfer syntax, and a deflated one. Some pictures need to be mended.
+        with suppress(ValueError, *([RuntimeError] if sequential else [])):
             pixels = pixel_array(
                 instance.path,
                 ds_out=dataset,
@@ -89,6 +96,11 @@ def _decode(instance: Instance, number: int) -> tuple[np.ndarray, Dataset]:
             return pixels, dataset
     whole = dcmread(instance.path, force=True)
     whole.file_meta.TransferSyntaxUID = instance.transfer_syntax
+    if sequential:
+        # The scans of these have all 64 coefficients, whatever they say (ISO 10918-1 table B.3).
+        whole.PixelData = _JPEG_SCAN.sub(b"\\1\x00\x3f\x00", whole.PixelData)
+    if packed:  # pydicom fails on a single frame that ends inside of a byte
+        return pixel_array(whole).reshape(-1, instance.rows, instance.columns)[number], whole
     return pixel_array(whole, index=number, correct_unused_bits=False), whole
 
 
@@ -97,9 +109,7 @@ def _grey_values(instance: Instance, frame: FrameHeader, stored: np.ndarray, dat
     padded = np.zeros(stored.shape, dtype=bool)
     if instance.padding is not None:
         padded = (stored >= instance.padding[0]) & (stored <= instance.padding[1])
-    unused = instance.bits_allocated - instance.bits_stored
-    if unused and instance.bits_allocated > 1:
-        stored = (stored << unused) >> unused  # PS3.5 8.1.1: the other bits are not the value's
+    stored = _value_bits(instance, stored)
     if instance.modality_lut:
         values = apply_modality_lut(stored, dataset).astype(np.float64)
     else:
@@ -110,6 +120,14 @@ def _grey_values(instance: Instance, frame: FrameHeader, stored: np.ndarray, dat
     if padded.any() and not padded.all():
         values[padded] = values[~padded].min()
     return values.astype(np.float32)
+
+
+def _value_bits(instance: Instance, stored: np.ndarray) -> np.ndarray:
+    """Clear the bits above the value's, which may hold overlays or padding (PS3.5 8.1.1)."""
+    unused = stored.dtype.itemsize * 8 - instance.bits_stored
+    if instance.bits_allocated == instance.bits_stored or stored.dtype.kind == "f":
+        return stored
+    return (stored << unused) >> unused
 
 
 def _stored_limits(instance: Instance) -> tuple[int, int]:

@@ -31,6 +31,24 @@ class SliceInfo:
     position: float | None
 
 
+@dataclass(frozen=True)
+class DisplayTable:
+    """What a file's own table makes of values: the nearest entry, the first and the last one beyond the ends.
+
+    Attributes:
+        first: the value of the first entry, in the units of `Scan.read_slice`.
+        shown: (entries,) float32, from 0 for black to 1 for white, one per unit.
+    """
+
+    first: float
+    shown: np.ndarray
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Look values up; the result has their shape."""
+        places = np.clip(np.rint(values - np.float64(self.first)), 0, len(self.shown) - 1)
+        return self.shown[places.astype(np.intp)]
+
+
 class Scan(ABC):
     """One series, volume, cine or image: its geometry is known, its pixels are read slice by slice.
 
@@ -52,6 +70,7 @@ class Scan(ABC):
         stored_range: the range of values of 8-bit data that are shown as they are, (0, 255); None where the
             values need a window.
         window: the file's own window as (centre, width) in the units of `read_slice`, None if it has none.
+        table: the file's own display table where it has one and no window, else None.
     """
 
     def __init__(
@@ -69,6 +88,7 @@ class Scan(ABC):
         series: str = "",
         stored_range: tuple[float, float] | None = None,
         window: tuple[float, float] | None = None,
+        table: DisplayTable | None = None,
         warnings: Sequence[str] = (),
     ) -> None:
         self.name = ""
@@ -85,6 +105,7 @@ class Scan(ABC):
         self.slices = tuple(slices)
         self.stored_range = stored_range
         self.window = window
+        self.table = table
         self._slicing = slicing
 
     def read_slice(self, index: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from anomalyclip_med.data import Scan
 from anomalyclip_med.errors import ScanError
-from anomalyclip_med.transforms.windows import fits_scan, parse_window, window_limits
+from anomalyclip_med.transforms.windows import WindowRule, fits_scan, parse_window, window_limits
 
 
 class LoadSliced(MapTransform):
@@ -58,8 +58,11 @@ class LoadSliced(MapTransform):
         if pixels.ndim == 3:  # RGB, 8 bits
             unit = pixels.transpose(2, 0, 1) / np.float32(255)
         else:
-            low, high = self._limits_of(scan)
-            grey = (pixels - low) / (high - low) if high > low else np.zeros_like(pixels)
+            if self.window is WindowRule.VOI and scan.table is not None:
+                grey = scan.table(pixels)
+            else:
+                low, high = self._limits_of(scan)
+                grey = (pixels - low) / (high - low) if high > low else np.zeros_like(pixels)
             unit = np.repeat(grey[None], 3, axis=0)
         image = torch.from_numpy(np.ascontiguousarray(unit, dtype=np.float32)).clamp_(0, 1)
         return MetaTensor(image, affine=torch.from_numpy(scan.slice_affine(index)))

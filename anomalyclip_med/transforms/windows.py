@@ -31,7 +31,7 @@ class WindowRule(StrEnum):
 
     ``AUTO``: 8-bit pictures as stored, CT through the abdomen window, anything else by ``PERCENTILE``.
     ``PERCENTILE``: the 0.5th to the 99.5th percentile over the series.
-    ``VOI``: the file's own window, ``AUTO`` where it has none.
+    ``VOI``: the file's own window, or for want of one its display table, ``AUTO`` where it has neither.
     """
 
     AUTO = "auto"

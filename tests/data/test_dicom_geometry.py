@@ -212,3 +212,73 @@ def test_enhanced_frames_are_sorted_by_their_own_positions(tmp_path, write_dicom
     np.testing.assert_allclose(scan.affine @ [1, 1, 1, 1], [-1.25, -2.5, 8, 1])
     for k in range(3):
         np.testing.assert_array_equal(scan.read_slice(k), phantom[:, :, k].T * 2.0 - k)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_nuclear_medicine_slices_lie_where_their_detector_says(tmp_path, write_dicom, sequence, phantom, sign):
+    """PS3.3 C.8.4.15: a positive spacing stacks along the normal, a negative one against it."""
+    row, column = np.array([0.8, 0.6, 0]), np.array([0, 0, -1.0])
+    frames = np.stack([phantom[:, :, k].T for k in range(3)])
+    detector = sequence(ImagePositionPatient=[10, 20, 30], ImageOrientationPatient=[*row, *column])
+    write_dicom(
+        tmp_path / "a.dcm",
+        frames,
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.20",
+        Modality="NM",
+        ImageType=["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"],
+        PixelSpacing=[2, 3],
+        SpacingBetweenSlices=5 * sign,
+        SliceVector=[1, 2, 3],
+        DetectorInformationSequence=detector,
+    )
+    scan = only([tmp_path])
+    assert scan.warnings == []
+    normal = np.cross(row, column)
+    for k in range(3):
+        index = k if sign > 0 else 2 - k
+        corner = (np.array([10, 20, 30]) + k * 5 * sign * normal) * [-1, -1, 1]
+        np.testing.assert_allclose((scan.affine @ [0, 0, index, 1])[:3], corner, atol=1e-6)
+        np.testing.assert_array_equal(scan.read_slice(index), frames[k])
+    np.testing.assert_allclose(scan.affine[:3, 0], row * 3 * [-1, -1, 1], atol=1e-9)
+    np.testing.assert_allclose(scan.affine[:3, 1], column * 2 * [-1, -1, 1], atol=1e-9)
+
+
+def test_nuclear_medicine_time_slots_are_time_points(tmp_path, write_dicom, sequence):
+    frames = np.arange(4 * 2 * 4, dtype=np.uint16).reshape(4, 2, 4)
+    write_dicom(
+        tmp_path / "a.dcm",
+        frames,
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.20",
+        Modality="NM",
+        ImageType=["ORIGINAL", "PRIMARY", "RECON GATED TOMO", "EMISSION"],
+        PixelSpacing=[2, 2],
+        SpacingBetweenSlices=5,
+        SliceVector=[1, 2, 1, 2],
+        DetectorInformationSequence=sequence(
+            ImagePositionPatient=[0, 0, 0], ImageOrientationPatient=[1, 0, 0, 0, 1, 0]
+        ),
+    )
+    scan = only([tmp_path])
+    assert scan.shape == (4, 2, 2, 2)
+    assert codes(scan.warnings) == ["repeated-positions"]
+    assert [s.position for s in scan.slices] == [0, 5, 0, 5]
+    for index in range(4):
+        np.testing.assert_array_equal(scan.read_slice(index), frames[index])
+
+
+def test_nuclear_medicine_projections_have_no_place(tmp_path, write_dicom, sequence):
+    write_dicom(
+        tmp_path / "a.dcm",
+        np.zeros((3, 2, 4), np.uint16),
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.20",
+        Modality="NM",
+        ImageType=["ORIGINAL", "PRIMARY", "TOMO", "EMISSION"],
+        PixelSpacing=[2, 2],
+        DetectorInformationSequence=sequence(
+            ImagePositionPatient=[0, 0, 0], ImageOrientationPatient=[1, 0, 0, 0, 1, 0]
+        ),
+    )
+    scan = only([tmp_path])
+    assert scan.shape == (4, 2, 3)
+    assert [s.position for s in scan.slices] == [None] * 3
+    assert codes(scan.warnings) == ["missing-position"]

@@ -115,7 +115,7 @@ def _add_score(commands: Any) -> None:
         "--feature-layers",
         type=_integers,
         metavar="N,N,...",
-        help="blocks that make the map (default: four at equal distances)",
+        help="blocks that make the map (default: those that the prompts were learned for)",
     )
     option("--batch-size", type=_positive, metavar="SLICES", help="slices at a time (default: 4)")
     option = score.add_argument_group("scans").add_argument
@@ -124,8 +124,15 @@ def _add_score(commands: Any) -> None:
         type=_window,
         metavar="WINDOW",
         help="auto, percentile, voi (the file's own), brain, subdural, stroke, bone, lung, mediastinum, abdomen, or "
-        "CENTRE,WIDTH, as in --window=-600,1500 (default: auto: CT abdomen, 8-bit pictures as stored, else percentiles "
-        "0.5 to 99.5)",
+        "CENTRE,WIDTH, as in --window=-600,1500; three joined by + for red, green and blue, as in brain+subdural+bone "
+        "(default: auto: CT abdomen, 8-bit pictures as stored, else percentiles 0.5 to 99.5)",
+    )
+    option(
+        "--empty-below",
+        type=float,
+        metavar="SHARE",
+        help="score 0 for slices of which a smaller share is brighter than 5 %% of the window, such as 0.01 for air "
+        "(default: 0: score all)",
     )
     option(
         "--plane",
@@ -151,6 +158,7 @@ def _score(arguments: argparse.Namespace) -> int:
         "feature_layers",
         "batch_size",
         "window",
+        "empty_below",
         "plane",
         "top_slices",
         "jobs",
@@ -275,7 +283,13 @@ def _integers(text: str) -> list[int]:
     return [_positive(part) for part in text.split(",")]
 
 
-def _window(text: str) -> str | list[float]:
+def _window(text: str) -> str | list[float] | list[str | list[float]]:
+    if "+" in text:
+        return [_one_window(part) for part in text.split("+")]
+    return _one_window(text)
+
+
+def _one_window(text: str) -> str | list[float]:
     if "," not in text:
         return text
     try:

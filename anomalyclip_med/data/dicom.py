@@ -79,6 +79,7 @@ class DicomScan(Scan):
             stored_range=_stored_range(stacked.sources),
             window=window,
             table=table,
+            region=instance.region if acquired else None,
             warnings=[*warnings, *stacked.warnings, *plane_warnings, *_bit_warnings(instance), *table_warnings],
         )
         self.files = files

@@ -121,6 +121,8 @@ class Instance:
         whole_frames: number of compressed frames before the file is cut off, None where it is not.
         time: what orders the instances at one position, by falling precedence.
         number: InstanceNumber.
+        region: first row, end row, first column, end column of the ultrasound image in the frame, None where the file
+            does not say.
         frames: one entry per frame, in file order.
     """
 
@@ -146,6 +148,7 @@ class Instance:
     whole_frames: int | None
     time: tuple[int, int]
     number: int | None
+    region: tuple[int, int, int, int] | None
     frames: tuple[FrameHeader, ...]
 
 
@@ -272,6 +275,7 @@ def _instance(path: Path, dataset: Dataset, has_pixels: bool, fragments: Fragmen
             _integer(dataset, "AcquisitionNumber") or 0,
         ),
         number=_integer(dataset, "InstanceNumber"),
+        region=_ultrasound_region(dataset, rows, columns),
         frames=_frames(dataset, frame_count),
     )
 
@@ -441,6 +445,25 @@ def _orientation(dataset: Dataset) -> tuple[Vector, Vector] | None:
 def _window(dataset: Dataset) -> tuple[float, float] | None:
     centre, width = _floats(dataset, "WindowCenter", 1), _floats(dataset, "WindowWidth", 1)
     return (centre[0], width[0]) if centre and width and width[0] > 0 else None
+
+
+def _ultrasound_region(dataset: Dataset, rows: int, columns: int) -> tuple[int, int, int, int] | None:
+    """Return first row, end row, first column and end column of the box around all 2-D image regions.
+
+    Text, rulers, colour bars and Doppler curves lie outside of it, or are regions of another kind (PS3.3 C.8.5.5).
+    """
+    boxes = []
+    for region in _items(dataset, "SequenceOfUltrasoundRegions"):
+        corners = [_integer(region, f"RegionLocation{corner}") for corner in ("MinY0", "MaxY1", "MinX0", "MaxX1")]
+        if _integer(region, "RegionSpatialFormat") == 1 and None not in corners:
+            top, bottom, left, right = (int(corner or 0) for corner in corners)
+            box = max(top, 0), min(bottom + 1, rows), max(left, 0), min(right + 1, columns)
+            if box[0] < box[1] and box[2] < box[3]:
+                boxes.append(box)
+    if not boxes:
+        return None
+    tops, bottoms, lefts, rights = zip(*boxes, strict=True)
+    return min(tops), max(bottoms), min(lefts), max(rights)
 
 
 def _ultrasound_spacing(dataset: Dataset) -> tuple[float, float] | None:

@@ -70,6 +70,8 @@ class Scan(ABC):
         stored_range: the range of values of 8-bit data that are shown as they are, (0, 255); None where the
             values need a window.
         window: the file's own window as (centre, width) in the units of `read_slice`, None if it has none.
+        region: (first row, end row, first column, end column) of the image in each slice, the rest being text and
+            rulers; None where all of it is image or the file does not say.
         table: the file's own display table where it has one and no window, else None.
     """
 
@@ -89,6 +91,7 @@ class Scan(ABC):
         stored_range: tuple[float, float] | None = None,
         window: tuple[float, float] | None = None,
         table: DisplayTable | None = None,
+        region: tuple[int, int, int, int] | None = None,
         warnings: Sequence[str] = (),
     ) -> None:
         self.name = ""
@@ -106,6 +109,7 @@ class Scan(ABC):
         self.stored_range = stored_range
         self.window = window
         self.table = table
+        self.region = region
         self._slicing = slicing
 
     def read_slice(self, index: int) -> np.ndarray:

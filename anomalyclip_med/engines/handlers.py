@@ -114,20 +114,25 @@ class ScanWriter:
 
     def _collect(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            self._add(int(item["scan"]), int(item["slice"]), item["failure"], output["pred"])
+            self._add(item, output["pred"])
 
-    def _add(self, number: int, index: int, failure: str, pred: Any) -> None:
+    def _add(self, item: dict[str, Any], pred: Any) -> None:
+        number, index = int(item["scan"]), int(item["slice"])
         result = self.results.scans[number]
         if number != self._current:
             self._current = number
             self.results.start_scan(number)
             self._map = self._empty_map(result.scan)
-        if failure:
-            self.results.fail_slice(number, index, failure)
+        if item["failure"]:
+            self.results.fail_slice(number, index, item["failure"])
             result.scan.slice_view(self._map, index)[...] = np.nan
+        elif item["empty"]:
+            result.empty.add(index)
+            result.scores[index] = 0
+            result.scan.slice_view(self._map, index)[...] = 0
         else:
             anomaly_map, score = pred.cpu().numpy()
-            result.scores[index] = score.mean(dtype=np.float64)
+            result.scores[index] = score.max()  # one value wherever the model has looked
             result.scan.slice_view(self._map, index)[...] = anomaly_map
         if index == len(result.scan.slices) - 1:
             try:

@@ -31,6 +31,7 @@ class ScanResult:
         scan: the scan.
         scores: (slices,) float64 in [0, 1]; NaN where a slice has not been or could not be scored.
         failures: reason by slice number.
+        empty: slices with next to nothing to see, which have score 0 for that reason.
         write_failure: why the scan's files could not be written, empty where they were.
         outputs: files written for this scan, relative to the folder of the results.
     """
@@ -38,6 +39,7 @@ class ScanResult:
     scan: Scan
     scores: np.ndarray
     failures: dict[int, str] = field(default_factory=dict)
+    empty: set[int] = field(default_factory=set)
     write_failure: str = ""
     outputs: list[str] = field(default_factory=list)
 
@@ -73,6 +75,7 @@ class ScanResult:
                     "position_mm": info.position,
                     "instance": info.instance,
                     "score": _finite(value),
+                    **({"empty": True} if info.index in self.empty else {}),
                     **({"failure": self.failures[info.index]} if info.index in self.failures else {}),
                 }
                 for info, value in zip(scan.slices, self.scores, strict=True)

@@ -1,15 +1,16 @@
 """Scan to model input (window, slice, RGB, resize) and map to scan geometry, the exact inverse."""
 
 from anomalyclip_med.transforms.masks import LoadMaskd
-from anomalyclip_med.transforms.slices import LoadSliced, ResizeSliced
-from anomalyclip_med.transforms.windows import CT_WINDOWS, WindowRule, parse_window, window_limits
+from anomalyclip_med.transforms.slices import CropRegiond, LoadSliced, ResizeSliced
+from anomalyclip_med.transforms.windows import CT_WINDOWS, WindowRule, parse_windows, window_limits
 
 __all__ = [
     "CT_WINDOWS",
+    "CropRegiond",
     "LoadMaskd",
     "LoadSliced",
     "ResizeSliced",
     "WindowRule",
-    "parse_window",
+    "parse_windows",
     "window_limits",
 ]

@@ -16,8 +16,18 @@ from monai.utils import TraceKeys
 from torch import Tensor
 
 from anomalyclip_med.data import Scan
-from anomalyclip_med.errors import ScanError
-from anomalyclip_med.transforms.windows import WindowRule, fits_scan, parse_window, window_limits
+from anomalyclip_med.errors import ConfigurationError, ScanError
+from anomalyclip_med.transforms.windows import (
+    Window,
+    WindowLike,
+    WindowRule,
+    fits_scan,
+    parse_windows,
+    window_limits,
+)
+
+_DARK = 0.05
+"""What is no brighter, in [0, 1], counts as black where empty slices are told."""
 
 
 class LoadSliced(MapTransform):
@@ -26,26 +36,41 @@ class LoadSliced(MapTransform):
     Replaces a :class:`~anomalyclip_med.data.Scan` under each key by a ``MetaTensor`` (3, rows, columns), float32,
     of the slice whose number stands under ``slice``; its affine maps (row, column, slice) to RAS millimetres.
     A slice that cannot be read becomes a black pixel, with the reason under ``failure``, so that one bad file
-    never ends a run; ``failure`` is empty otherwise.
+    never ends a run; ``failure`` is empty otherwise. ``region`` receives the scan's region, all of the slice where it
+    has none, and ``empty`` whether there is next to nothing to see, as in the air above a head.
 
     Args:
         keys: keys that hold a scan.
-        window: ``auto``, ``percentile``, ``voi``, a CT window's name, or (centre, width).
+        window: ``auto``, ``percentile``, ``voi``, a CT window's name, or (centre, width); or three of these, for red,
+            green and blue.
+        empty_below: a slice is empty if a smaller share of its pixels is brighter than 5 % of the window; 0 for none.
     """
 
-    def __init__(self, keys: KeysCollection, window: str | Sequence[float] = "auto") -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        window: WindowLike | Sequence[WindowLike] = "auto",
+        empty_below: float = 0.0,
+    ) -> None:
         super().__init__(keys)
-        self.window = parse_window(window)
-        self._limits: WeakKeyDictionary[Scan, tuple[float, float]] = WeakKeyDictionary()
+        if not 0 <= empty_below < 1:
+            raise ConfigurationError(f"empty_below={empty_below} must be a share from 0 to less than 1")
+        self.windows = parse_windows(window)
+        self.empty_below = empty_below
+        self._limits: WeakKeyDictionary[Scan, dict[Window, tuple[float, float]]] = WeakKeyDictionary()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Read the slices."""
         d = dict(data)
         for key in self.key_iterator(d):
+            scan = d[key]
             try:
-                d[key], d["failure"] = self.read(d[key], int(d["slice"])), ""
+                d[key], d["failure"] = self.read(scan, int(d["slice"])), ""
             except ScanError as error:
                 d[key], d["failure"] = MetaTensor(torch.zeros(3, 1, 1)), str(error)
+            rows, columns = d[key].shape[1:]
+            d["region"] = (0, rows, 0, columns) if d["failure"] or scan.region is None else scan.region
+            d["empty"] = float((d[key].amax(dim=0) > _DARK).float().mean()) < self.empty_below
         return d
 
     def read(self, scan: Scan, index: int) -> MetaTensor:
@@ -58,26 +83,64 @@ class LoadSliced(MapTransform):
         if pixels.ndim == 3:  # RGB, 8 bits
             unit = pixels.transpose(2, 0, 1) / np.float32(255)
         else:
-            if self.window is WindowRule.VOI and scan.table is not None:
-                grey = scan.table(pixels)
-            else:
-                low, high = self._limits_of(scan)
-                grey = (pixels - low) / (high - low) if high > low else np.zeros_like(pixels)
-            unit = np.repeat(grey[None], 3, axis=0)
+            channels = [self._grey(scan, pixels, window) for window in self.windows]
+            unit = np.stack(channels * (3 // len(channels)))
         image = torch.from_numpy(np.ascontiguousarray(unit, dtype=np.float32)).clamp_(0, 1)
         return MetaTensor(image, affine=torch.from_numpy(scan.slice_affine(index)))
 
-    def _limits_of(self, scan: Scan) -> tuple[float, float]:
+    def _grey(self, scan: Scan, pixels: np.ndarray, window: Window) -> np.ndarray:
+        if window is WindowRule.VOI and scan.table is not None:
+            return scan.table(pixels)
+        low, high = self._limits_of(scan, window)
+        return (pixels - low) / (high - low) if high > low else np.zeros_like(pixels)
+
+    def _limits_of(self, scan: Scan, window: Window) -> tuple[float, float]:
         """The window's limits for a scan, found once; what is doubtful about them becomes a warning of the scan."""
-        if scan not in self._limits:
-            low, high = self._limits[scan] = window_limits(scan, self.window)
-            if not fits_scan(scan, self.window):
-                scan.warnings.append(
-                    f"window-not-applied: the CT window {self.window} means nothing here, auto is used"
-                )
+        known = self._limits.setdefault(scan, {})
+        if window not in known:
+            low, high = known[window] = window_limits(scan, window)
+            if not fits_scan(scan, window):
+                scan.warnings.append(f"window-not-applied: the CT window {window} means nothing here, auto is used")
             if high <= low:
                 scan.warnings.append("constant-values: all pixels have one value, the slices are black to the model")
-        return self._limits[scan]
+        return known[window]
+
+
+class CropRegiond(MapTransform, InvertibleTransform):
+    """Crop images to the region that stands under ``region``, which is taken out; the inverse fills up with zeros.
+
+    So nothing outside the scan's region, such as text and rulers in ultrasound, is seen by the model or scored.
+
+    Args:
+        keys: keys of (C, rows, columns) ``MetaTensor``.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Crop; the affine follows."""
+        d = dict(data)
+        top, bottom, left, right = d.pop("region")
+        for key in self.key_iterator(d):
+            image = d[key]
+            cropped = image[:, top:bottom, left:right]
+            shift = torch.eye(4, dtype=torch.float64)
+            shift[0, 3], shift[1, 3] = top, left
+            cropped.affine = image.affine @ shift
+            extra = {"affine": image.affine, "corner": (top, left)}
+            self.push_transform(cropped, orig_size=tuple(image.shape[1:]), extra_info=extra)
+            d[key] = cropped
+        return d
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Put back where it was cut out."""
+        d = dict(data)
+        for key in self.key_iterator(d):
+            record = self.pop_transform(d[key])
+            (top, left), (rows, columns) = record[TraceKeys.EXTRA_INFO]["corner"], record[TraceKeys.ORIG_SIZE]
+            below, right = rows - top - d[key].shape[1], columns - left - d[key].shape[2]
+            restored = MetaTensor(F.pad(d[key].as_tensor(), (left, right, top, below))).copy_meta_from(d[key])
+            restored.affine = record[TraceKeys.EXTRA_INFO]["affine"]
+            d[key] = restored
+        return d
 
 
 class ResizeSliced(MapTransform, InvertibleTransform):

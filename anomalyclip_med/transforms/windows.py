@@ -42,6 +42,9 @@ class WindowRule(StrEnum):
 Window = WindowRule | str | tuple[float, float]
 """A rule, a name of `CT_WINDOWS`, or (centre, width) in the units of the scan."""
 
+WindowLike = str | Sequence[float]
+"""The same as it stands in a configuration."""
+
 _PERCENTILES = (0.5, 99.5)
 _SAMPLED_SLICES = 32
 """Slices that a percentile is taken over: evenly spaced, so that a long series is not read twice."""
@@ -52,8 +55,20 @@ def fits_scan(scan: Scan, window: Window) -> bool:
     return window not in CT_WINDOWS or (scan.stored_range is None and scan.modality in ("CT", ""))
 
 
-def parse_window(window: str | Sequence[float]) -> Window:
-    """Read a configured window: a rule, a CT window's name, or (centre, width).
+def parse_windows(windows: WindowLike | Sequence[WindowLike]) -> tuple[Window, ...]:
+    """Read a configured window for all channels, or three of them, one for red, green and blue each.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    several = not isinstance(windows, str) and not all(isinstance(w, int | float) for w in windows)
+    if several and len(windows) != 3:
+        raise ConfigurationError(f"window={windows!r}: give one window, or three, for red, green and blue")
+    return tuple(parse_window(w) for w in (windows if several else [windows]))  # type: ignore[arg-type]
+
+
+def parse_window(window: WindowLike) -> Window:
+    """Read a rule, a CT window's name, or (centre, width).
 
     Raises:
         ConfigurationError: it is none of these.

@@ -8,8 +8,8 @@ import SimpleITK as sitk
 import torch
 from monai.transforms import EnsureChannelFirst, LoadImage, LoadImaged
 
-from anomalyclip_med.data import DicomReader
 from anomalyclip_med.data.naming import hash_uid
+from anomalyclip_med.data.reader import DicomReader
 from anomalyclip_med.errors import ScanError
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

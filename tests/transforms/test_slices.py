@@ -15,7 +15,8 @@ from monai.transforms import Compose, Invertd
 from PIL import Image
 
 from anomalyclip_med.data import find_scans
-from anomalyclip_med.transforms import LoadSliced, ResizeSliced
+from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.transforms import CropRegiond, LoadSliced, ResizeSliced
 
 
 @settings(max_examples=25, deadline=None)
@@ -86,3 +87,49 @@ def test_an_unreadable_slice_is_a_reason_not_an_end(tmp_path: Path) -> None:
     item = Compose([LoadSliced("image"), ResizeSliced("image", 56)])({"image": scans[0], "slice": 0})
     assert "cut.png" in item["failure"]
     assert item["image"].shape == (3, 56, 56)
+
+
+def test_the_region_is_cut_out_and_put_back() -> None:
+    affine = torch.tensor([[0.0, -0.8, 0.1, 5.0], [0.7, 0.0, 0.2, -3.0], [0.0, 0.1, 4.0, 9.0], [0, 0, 0, 1]]).double()
+    pixels = torch.rand(2, 30, 40)
+    transform = Compose([CropRegiond("image")])
+    item = transform({"image": MetaTensor(pixels, affine=affine), "region": (4, 20, 7, 39)})
+    assert torch.equal(item["image"].as_tensor(), pixels[:, 4:20, 7:39])
+    corner = torch.tensor([0.0, 0.0, 0.0, 1.0]).double()
+    torch.testing.assert_close(
+        item["image"].affine @ corner, affine @ torch.tensor([4.0, 7.0, 0.0, 1.0], dtype=torch.float64)
+    )
+    assert "region" not in item
+    item["pred"] = item["image"].clone()
+    restored = Invertd(keys="pred", orig_keys="image", transform=transform, nearest_interp=False)(item)["pred"]
+    torch.testing.assert_close(restored.affine, affine)
+    expected = torch.zeros(2, 30, 40)
+    expected[:, 4:20, 7:39] = pixels[:, 4:20, 7:39]
+    assert torch.equal(restored.as_tensor(), expected)
+
+
+def test_three_windows_make_three_channels(volume: Path) -> None:
+    (scan,), _ = find_scans([volume])
+    windows = ["brain", [100, 400], "percentile"]
+    image = LoadSliced("image", window=windows).read(scan, 1)
+    for channel, window in zip(image, windows, strict=True):
+        assert torch.equal(channel.as_tensor(), LoadSliced("image", window=window).read(scan, 1)[0].as_tensor())
+    assert not torch.equal(image[0], image[1])
+
+
+def test_air_is_marked_as_empty(tmp_path: Path) -> None:
+    values = np.full((20, 20, 3), -1000, np.int16)
+    values[3:17, 3:17, 1] = 40
+    values[3, 3:6, 2] = 40  # 3 of 400 pixels
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "ct.nii")
+    (scan,), _ = find_scans([tmp_path / "ct.nii"])
+
+    def empty(share: float) -> list[bool]:
+        load = LoadSliced("image", window="brain", empty_below=share)
+        return [load({"image": scan, "slice": i})["empty"] for i in range(3)]
+
+    assert empty(0.0) == [False, False, False]
+    assert empty(0.005) == [True, False, False]
+    assert empty(0.01) == [True, False, True]
+    with pytest.raises(ConfigurationError, match="empty_below=1"):
+        LoadSliced("image", empty_below=1)

@@ -13,7 +13,7 @@ from pydicom.data import get_testdata_file
 
 from anomalyclip_med.data import find_scans
 from anomalyclip_med.errors import ConfigurationError
-from anomalyclip_med.transforms import CT_WINDOWS, LoadSliced, WindowRule, parse_window, window_limits
+from anomalyclip_med.transforms import CT_WINDOWS, LoadSliced, WindowRule, parse_windows, window_limits
 
 
 @pytest.mark.parametrize(
@@ -27,19 +27,26 @@ from anomalyclip_med.transforms import CT_WINDOWS, LoadSliced, WindowRule, parse
     ],
 )
 def test_parse(window, parsed) -> None:
-    assert parse_window(window) == parsed
+    assert parse_windows(window) == (parsed,)
 
 
 @pytest.mark.parametrize("window", ["brian", [40], [40, 0], [40, -80], ""])
 def test_unknown_windows_are_refused(window) -> None:
     with pytest.raises(ConfigurationError, match="unknown: use auto, percentile, voi, brain"):
-        parse_window(window)
+        parse_windows(window)
+
+
+def test_three_windows_are_one_for_each_channel() -> None:
+    assert parse_windows(["brain", [50, 350], "auto"]) == ("brain", (50.0, 350.0), WindowRule.AUTO)
+    for windows in (["brain", "bone"], ["brain"] * 4):
+        with pytest.raises(ConfigurationError, match="three, for red, green and blue"):
+            parse_windows(windows)
 
 
 def test_ct_goes_through_the_abdomen_window_and_can_use_its_own() -> None:
     (scan,), _ = find_scans([Path(str(get_testdata_file("CT_small.dcm")))])
     assert window_limits(scan, WindowRule.AUTO) == (-160, 240)
-    assert window_limits(scan, parse_window("brain")) == (0, 80)
+    assert window_limits(scan, parse_windows("brain")[0]) == (0, 80)
     assert CT_WINDOWS["abdomen"] == (40, 400)
 
 
@@ -58,9 +65,9 @@ def test_a_ct_window_leaves_other_modalities_alone(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.full((4, 5, 6), 30, np.int16), np.eye(4)), tmp_path / "b.nii.gz")
     (picture, volume), _ = find_scans([tmp_path])
     (mr,), _ = find_scans([Path(str(get_testdata_file("MR_small.dcm")))])
-    assert window_limits(picture, parse_window("brain")) == (0, 255)
-    assert window_limits(mr, parse_window("brain")) == window_limits(mr, WindowRule.AUTO)
-    assert window_limits(volume, parse_window("brain")) == (0, 80)  # a volume file may be CT
+    assert window_limits(picture, parse_windows("brain")[0]) == (0, 255)
+    assert window_limits(mr, parse_windows("brain")[0]) == window_limits(mr, WindowRule.AUTO)
+    assert window_limits(volume, parse_windows("brain")[0]) == (0, 80)  # a volume file may be CT
     assert window_limits(mr, (600.0, 1200.0)) == (0, 1200)  # numbers are taken at their word
     LoadSliced("image", window="brain").read(mr, 0)
     assert [w.split(":")[0] for w in mr.warnings] == ["window-not-applied"]

@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_score(commands)
     _add_weights(commands)
     _add_procedural(commands)
+    _add_names(commands)
     return parser
 
 
@@ -139,6 +140,13 @@ def _add_score(commands: Any) -> None:
         choices=("auto", "axial", "coronal", "sagittal"),
         help="slicing plane (default: auto: DICOM as acquired, volume files axial)",
     )
+    option(
+        "--show-names",
+        action="store_const",
+        const=True,
+        help="name results after files and folders, and tell paths; without it hashes stand for them, as they may hold "
+        "a patient's name ('anomalyclip-med names' tells which is which)",
+    )
     option("--jobs", type=_positive, metavar="N", help="processes that read DICOM headers (default: 1)")
     option("--top-slices", type=int, metavar="N", help="overlay pictures per scan (default: 3)")
     score.set_defaults(run=_score)
@@ -162,6 +170,7 @@ def _score(arguments: argparse.Namespace) -> int:
         "plane",
         "top_slices",
         "jobs",
+        "show_names",
     )
     chosen = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.clip not in (None, "offline", "untrained"):
@@ -271,6 +280,24 @@ def _procedural_settings(path: Path | None) -> Settings:
     from anomalyclip_med.data.procedural import Settings, read_settings
 
     return Settings() if path is None else read_settings(path)
+
+
+def _add_names(commands: Any) -> None:
+    names = commands.add_parser("names", help="which file a hashed name stands for")
+    names.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="as given to 'score'")
+    names.set_defaults(run=_names)
+
+
+def _names(arguments: argparse.Namespace) -> int:
+    from tabulate import tabulate
+
+    from anomalyclip_med.data import find_scans
+
+    scans, skipped = find_scans(arguments.paths, show_names=False)
+    rows = [(s.name, str(i), file) for s in scans for i, file in enumerate(dict.fromkeys(s.files))]
+    rows += [(s.shown, "", s.path) for s in skipped]
+    print(tabulate(rows, ("name", "file", "path"), tablefmt="plain", disable_numparse=True))
+    return 0
 
 
 def _positive(text: str) -> int:

@@ -44,7 +44,7 @@ def monai_bundle(command: str, *arguments: str, cwd: Path) -> subprocess.Complet
     )
 
 
-AS_TYPED = ("--clip", "untrained")
+AS_TYPED = ("--clip", "untrained", "--show_names", "True")
 
 
 class BrightnessNetwork(nn.Module):
@@ -55,7 +55,7 @@ class BrightnessNetwork(nn.Module):
         return torch.cat([brightness, brightness.amax(dim=(2, 3), keepdim=True).expand_as(brightness)], dim=1)
 
 
-UNTRAINED = {"clip": "untrained", "device": "cpu"}
+UNTRAINED = {"clip": "untrained", "device": "cpu", "show_names": True}
 BRIGHTNESS = {"network_def": {"_target_": "tests.test_bundle.BrightnessNetwork"}, **UNTRAINED}
 
 

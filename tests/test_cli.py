@@ -24,7 +24,7 @@ def test_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [picture(tmp_path / "a.png", 1), picture(tmp_path / "more" / "b.png", 2).parent]
     model = "--clip untrained --image-size 84 --feature-layers 12,24 --device cpu"
     options = f"{model} --window 100,200 --batch-size 1 --top-slices 0"
-    assert main(["score", *map(str, paths), "-o", str(tmp_path / "out"), *options.split()]) == 0
+    assert main(["score", "--show-names", *map(str, paths), "-o", str(tmp_path / "out"), *options.split()]) == 0
     report = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert report["model"]["image_size"] == 84
     assert report["model"]["feature_layers"] == [12, 24]
@@ -42,6 +42,7 @@ def test_prompts_are_used(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     command = [
         "score",
+        "--show-names",
         str(tmp_path / "a.png"),
         "-o",
         str(tmp_path / "out"),
@@ -60,7 +61,8 @@ def test_exit_status_1_when_something_could_not_be_scored(tmp_path: Path, capsys
     picture(tmp_path / "a.png")
     bad = picture(tmp_path / "b.png")
     bad.write_bytes(bad.read_bytes()[:700])
-    assert main(["score", str(tmp_path), "-o", str(tmp_path / "out"), "--image-size", "70", "--clip", "untrained"]) == 1
+    options = "--image-size 70 --clip untrained --show-names"
+    assert main(["score", str(tmp_path), "-o", str(tmp_path / "out"), *options.split()]) == 1
     assert "b.png" in capsys.readouterr().err
 
 
@@ -79,7 +81,7 @@ def test_exit_status_2_with_one_clear_sentence(tmp_path: Path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ANOMALYCLIP_MED_CACHE", str(tmp_path / "cache"))
     picture(tmp_path / "a.png")
-    assert main(["score", *arguments, "-o", "out", "--image-size", "70"]) == 2
+    assert main(["score", "--show-names", *arguments, "-o", "out", "--image-size", "70"]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("anomalyclip-med: ")
     assert message in error

@@ -172,7 +172,7 @@ def _drop_duplicates(
             unique.append(instance)
         elif (known.number, known.frames) == (instance.number, instance.frames):
             dropped[instance.series] = dropped.get(instance.series, 0) + 1
-            copies.append((instance.path, f"the same DICOM instance as {known.path.name}"))
+            copies.append((instance.path, "the same DICOM instance as another file"))
         else:
             # Careless anonymisation gives a whole series one UID: losing slices would be worse than a copy.
             unique.append(instance)

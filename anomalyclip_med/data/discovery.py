@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,7 +15,7 @@ from anomalyclip_med.data.dicom import DicomScan, group_instances
 from anomalyclip_med.data.dicom_header import Instance, is_dicom, read_instance
 from anomalyclip_med.data.image import ImageScan
 from anomalyclip_med.data.itk import ItkScan
-from anomalyclip_med.data.naming import file_name, split_suffix, unique_names
+from anomalyclip_med.data.naming import file_name, hashed_name, split_suffix, unique_names
 from anomalyclip_med.data.nifti import NiftiScan
 from anomalyclip_med.data.reading import reading
 from anomalyclip_med.data.scan import Scan
@@ -49,15 +49,21 @@ class SkippedFile:
         path: where it is.
         reason: why, in words, without patient identity.
         unreadable: it should have been a scan, but is damaged, too large or of a kind that cannot be read.
+        shown: what outputs call it: its path, or a hash where paths are not to be shown.
     """
 
     path: Path
     reason: str
     unreadable: bool = False
+    shown: str = ""
 
 
 def find_scans(
-    paths: Sequence[Path], plane: Plane = Plane.AUTO, exclude: Path | None = None, jobs: int = 1
+    paths: Sequence[Path],
+    plane: Plane = Plane.AUTO,
+    exclude: Path | None = None,
+    jobs: int = 1,
+    show_names: bool = True,
 ) -> tuple[list[Scan], list[SkippedFile]]:
     """Find all scans in files and folders. Headers are read, pixels are not; a bar shows the progress of a long search.
 
@@ -69,6 +75,7 @@ def find_scans(
         plane: the slices to cut; pictures, and DICOM frames that make no volume, keep theirs.
         exclude: a folder that is not looked into, such as that of the results.
         jobs: processes that read DICOM headers.
+        show_names: whether names may come from files' names and paths, which may hold a patient's, or are hashes.
 
     Returns:
         The scans in the order of their first files, and every file that is in none of them, with the reason.
@@ -124,8 +131,16 @@ def find_scans(
         *((min(order[file] for file in scan.files), scan) for scan in dicom_scans),
     ]
     result_scans = [scan for _, scan in sorted(scans, key=lambda item: item[0])]
-    _name(result_scans, files)
-    return result_scans, sorted(skipped, key=lambda s: (order.get(s.path, -1), s.path))
+    _name(result_scans, files, show_names)
+    skipped.sort(key=lambda s: (order.get(s.path, -1), s.path))
+    return result_scans, [replace(s, shown=_shown(s.path, paths, show_names)) for s in skipped]
+
+
+def _shown(path: Path, roots: Sequence[Path], show_names: bool) -> str:
+    if show_names:
+        return str(path)
+    root = next((root for root in roots if root.is_dir() and path.is_relative_to(root)), path.parent)
+    return hashed_name("file", path.relative_to(root))
 
 
 def _walk(path: Path, exclude: Path | None, skipped: list[SkippedFile]) -> Iterator[Path]:
@@ -190,16 +205,18 @@ def _header(file: Path) -> Instance | ScanError | None:
     return None
 
 
-def _name(scans: list[Scan], roots: dict[Path, Path]) -> None:
+def _name(scans: list[Scan], roots: dict[Path, Path], show_names: bool) -> None:
     stems, suffixes = [], []
     for scan in scans:
         if isinstance(scan, DicomScan):
             stems.append(scan.stem)
             suffixes.append("")
         else:
-            stems.append(file_name(scan.source.relative_to(roots[scan.source])))
+            relative = scan.source.relative_to(roots[scan.source])
+            stems.append(file_name(relative) if show_names else hashed_name(scan.format, relative))
             suffixes.append(split_suffix(scan.source)[1])
     for scan, name in zip(scans, unique_names(stems, suffixes), strict=True):
         scan.name = name
+        scan.shown = str(scan.source) if show_names else name
         if not isinstance(scan, DicomScan):
             scan.study = scan.series = name

@@ -38,6 +38,11 @@ def file_name(relative: PurePath) -> str:
     return safe_name("_".join((*relative.parent.parts, split_suffix(relative)[0])))
 
 
+def hashed_name(kind: str, relative: PurePath) -> str:
+    """Return a name that stands for a file and tells nothing of it but its kind: "nifti_5f2c1a9be0d4"."""
+    return f"{kind}_{hash_uid(relative.as_posix())[:12]}"
+
+
 def unique_names(names: list[str], suffixes: list[str]) -> list[str]:
     """Make names unique, also on file systems that ignore case.
 

@@ -57,6 +57,7 @@ class Scan(ABC):
         study: hashed StudyInstanceUID for DICOM, for other files the same as `name`.
         series: hashed SeriesInstanceUID and the number of the geometry group for DICOM, else as `name`.
         source: the file, or the folder of a DICOM series.
+        shown: what outputs call the source: its path, or `name` where paths are not to be shown.
         files: all files that it is read from; of a DICOM series, that of each acquired frame, in the order of the
             array's slices, one time point after another.
         format: "dicom", "nifti", "nrrd", "metaimage" or "image".
@@ -98,6 +99,7 @@ class Scan(ABC):
         self.study = study
         self.series = series
         self.source = source
+        self.shown = str(source)
         self.files: tuple[Path, ...] = (source,)
         self.format = format
         self.modality = modality
@@ -136,6 +138,14 @@ class Scan(ABC):
             self._warn_once("non-finite-values: NaN and infinite values are read as the slice's lowest value")
             pixels = np.where(finite, pixels, pixels[finite].min() if finite.any() else np.float32(0))
         return pixels
+
+    def show(self, text: str) -> str:
+        """Return a message as outputs may have it: without the paths of the scan's files unless they are shown."""
+        if self.shown == str(self.source):
+            return text
+        for number, file in enumerate(dict.fromkeys(self.files)):
+            text = text.replace(str(file), f"{self.name}, file {number}")
+        return text
 
     def slice_view(self, volume: np.ndarray, index: int) -> np.ndarray:
         """Return where slice `index` lies in an array on the scan's grid.

@@ -184,7 +184,7 @@ class ScanWriter:
             try:
                 image = self.load.read(scan, index)
             except ScanError as error:  # it could be read a moment ago
-                scan.warnings.append(f"overlay-missing: slice {index}: {error}")
+                scan.warnings.append(scan.show(f"overlay-missing: slice {index}: {error}"))
                 continue
             row, column = np.linalg.norm(image.affine.numpy()[:3, :2], axis=0)
             path = folder / f"{scan.name}_overlay_{index:04d}.png"

@@ -59,7 +59,7 @@ class ScanResult:
         return {
             "series": scan.series,
             "scan": scan.name,
-            "source": str(scan.source),
+            "source": scan.shown,
             "format": scan.format,
             "modality": scan.modality,
             "shape": list(scan.shape),
@@ -108,6 +108,7 @@ class RunResults:
         plane: str = "auto",
         exclude: str | Path | None = None,
         jobs: int = 1,
+        show_names: bool = True,
     ) -> RunResults:
         """Find the scans in files and folders.
 
@@ -116,6 +117,7 @@ class RunResults:
             plane: see :class:`anomalyclip_med.data.Plane`.
             exclude: a folder that is not looked into, such as that of the results.
             jobs: processes that read DICOM headers.
+            show_names: whether outputs may hold files' names and paths, or hashes stand for them.
 
         Raises:
             ScanError: a path does not exist, or there is no scan in any of them.
@@ -126,9 +128,9 @@ class RunResults:
         # A folder named 2024 reaches a bundle as a number.
         listed = [str(p) for p in paths] if isinstance(paths, list | tuple) else [str(paths)]
         excluded = None if exclude is None else Path(exclude).expanduser()
-        scans, skipped = find_scans([Path(p).expanduser() for p in listed], Plane(plane), excluded, jobs)
+        scans, skipped = find_scans([Path(p).expanduser() for p in listed], Plane(plane), excluded, jobs, show_names)
         if not scans:
-            first = f", the first, {skipped[0].path}, because: {skipped[0].reason}" if skipped else ""
+            first = f", the first, {skipped[0].shown}, because: {skipped[0].reason}" if skipped else ""
             raise ScanError(
                 f"no scan found in {', '.join(listed)}: {len(skipped)} file(s) skipped{first}. Give files or "
                 "folders with DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF or BMP images"
@@ -182,8 +184,9 @@ class RunResults:
 
     def fail_slice(self, scan: int, index: int, reason: str) -> None:
         """Record that a slice could not be read; the run goes on."""
-        self.scans[scan].failures[index] = reason
-        logger.warning("slice %d of %s was not scored: %s", index, self.scans[scan].scan.name, reason)
+        result = self.scans[scan]
+        result.failures[index] = result.scan.show(reason)
+        logger.warning("slice %d of %s was not scored: %s", index, result.scan.name, result.failures[index])
 
     def studies(self) -> list[dict[str, Any]]:
         """Records of all studies, in the order of their first scans."""
@@ -195,7 +198,7 @@ class RunResults:
         Raises:
             IncompleteRunError: says how much could not be read, scored or written, and the first reason.
         """
-        unreadable = [f"{s.path}: {s.reason}" for s in self.skipped if s.unreadable]
+        unreadable = [f"{s.shown}: {s.reason}" for s in self.skipped if s.unreadable]
         unscored = [reason for study in self.studies() for reason in _unscored(study)]
         unwritten = [reason for study in self.studies() for reason in _unwritten(study)]
         if unreadable or unwritten or unscored:

@@ -53,7 +53,7 @@ def write_scores_csv(path: Path, results: RunResults, provenance: dict[str, Any]
 
 def write_scores_json(path: Path, results: RunResults, provenance: dict[str, Any]) -> None:
     """Everything the run found, with its provenance; ``null`` stands for a score that could not be made."""
-    skipped = [{"file": str(s.path), "reason": s.reason, "unreadable": s.unreadable} for s in results.skipped]
+    skipped = [{"file": s.shown, "reason": s.reason, "unreadable": s.unreadable} for s in results.skipped]
     content = {**provenance, "studies": results.studies(), "skipped_files": skipped}
     with _replaced(path) as file:
         file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")

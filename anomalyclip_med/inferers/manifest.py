@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from anomalyclip_med.data import Scan
 from anomalyclip_med.errors import ConfigurationError
 
 FILE_NAME = "manifest.jsonl"
-MAX_DEATHS = 2
+MAX_DEATHS = 3
 """Runs that may die over one study before it is left out: one that kills the process would do so for ever."""
 
 
@@ -39,6 +41,7 @@ class Manifest:
         self._finished: dict[str, dict[str, Any]] = {}
         self._deaths: dict[str, int] = {}
         self._ends_in_newline = True
+        self._in_hand: str | None = None
         if not self.path.exists():
             return
         try:
@@ -57,7 +60,7 @@ class Manifest:
             key, record = event["key"], event.get("record")
         except (ValueError, TypeError, KeyError):
             return  # cut off
-        self._deaths[key] = 0 if record else self._deaths.get(key, 0) + 1
+        self._deaths[key] = 0 if record else self._deaths.get(key, 0) + (-1 if event.get("stopped") else 1)
         if record and event.get("complete"):
             self._finished[key] = record
 
@@ -85,10 +88,19 @@ class Manifest:
     def start(self, key: str) -> None:
         """Note that work on a study starts."""
         self._append({"key": key})
+        self._in_hand = key
+        atexit.register(self._stop)  # does not run where the process is killed or crashes
 
     def end(self, key: str, record: dict[str, Any], complete: bool) -> None:
         """Note the results of a study whose files are all in place; without failures if ``complete``."""
         self._append({"key": key, "complete": complete, "record": record})
+        self._in_hand = None
+        atexit.unregister(self._stop)
+
+    def _stop(self) -> None:
+        """Note that the run ended in an orderly way, by an error or by the user: the study is not to blame."""
+        with suppress(OSError):
+            self._append({"key": self._in_hand, "stopped": True})
 
     def _append(self, event: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -88,15 +90,15 @@ def test_a_line_that_was_cut_off_counts_as_not_written(folders: tuple[Path, Path
     assert pending(started(folders)) == ["b"]
 
 
-def test_a_study_that_kills_runs_is_left_out_after_the_second(folders: tuple[Path, Path]) -> None:
-    for _ in range(2):
+def test_a_study_that_kills_runs_is_left_out_after_the_third(folders: tuple[Path, Path]) -> None:
+    for _ in range(3):
         results = started(folders)
         assert pending(results) == ["a", "b"]
         results.start_scan(0)  # and the process is killed
     results = started(folders)
     assert pending(results) == ["b"]
     score(results, folders[1], 1)
-    with pytest.raises(IncompleteRunError, match=r"1 slice\(s\) not scored.*quarantined: 2 runs died.*manifest\.jsonl"):
+    with pytest.raises(IncompleteRunError, match=r"1 slice\(s\) not scored.*quarantined: 3 runs died.*manifest\.jsonl"):
         results.raise_if_failed()
     os.utime(folders[0] / "a.png", (1, 1))
     assert pending(started(folders)) == ["a"]
@@ -107,6 +109,20 @@ def test_a_death_counts_for_nothing_once_the_study_is_finished(folders: tuple[Pa
     score(started(folders), folders[1], 0)
     (folders[1] / "a.txt").unlink()
     started(folders).start_scan(0)
+    assert pending(started(folders)) == ["a", "b"]
+
+
+def test_an_orderly_end_is_no_death(folders: tuple[Path, Path]) -> None:
+    code = (
+        "import sys; from anomalyclip_med.inferers import Manifest, RunResults;"
+        f"results = RunResults.of_paths({str(folders[0])!r});"
+        f"results.resume(Manifest({str(folders[1])!r}, {SETTINGS}));"
+        "results.start_scan(0); raise KeyboardInterrupt"
+    )
+    for _ in range(2):
+        assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode
+    for _ in range(2):
+        started(folders).start_scan(0)
     assert pending(started(folders)) == ["a", "b"]
 
 

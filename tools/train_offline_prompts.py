@@ -35,6 +35,8 @@ def main() -> None:
     )
     losses = train_on_cached_features(detector, images, seed=arguments.seed, **config["training"])
     print("mean loss of each epoch: " + ", ".join(f"{loss:.4f}" for loss in losses))
+    # Learned from single patches and used over neighbourhoods: trained on them, the map overlooks large faint lesions.
+    detector.neighbourhood = tuple(config["neighbourhood"])
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     save_prompts(detector, arguments.output)
     print(arguments.output)

@@ -185,7 +185,8 @@ def test_the_default_is_the_offline_backbone_with_its_shipped_embeddings(
     rng = np.random.default_rng(0)
     picture = np.where(disc, 190, 90) + rng.normal(0, 6, (224, 224))
     Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(tmp_path / "disc.png")
-    run_bundle(BUNDLE, ["inference.json"], dataset_dir=tmp_path, output_dir=tmp_path / "out", device="cpu")
+    options = {"dataset_dir": tmp_path, "output_dir": tmp_path / "out", "device": "cpu", "show_names": True}
+    run_bundle(BUNDLE, ["inference.json"], **options)
     report = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert report["trained"] is True
     assert report["notice"] is None

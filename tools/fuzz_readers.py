@@ -5,7 +5,7 @@ That happens in a process of its own with a limit on its memory, which goes on f
 ends it, or makes it take too long. Inputs that fail are kept with the recipe that made them. The same seed gives the
 same inputs. Files of the folder that ANOMALYCLIP_MED_DATA names are damaged, too, if there is one.
 
-Usage: python tools/fuzz_readers.py [--count 10000] [--seed 0] [--seconds-per-input 10] [--memory-mib 6144]
+Usage: python tools/fuzz_readers.py [--count 10000] [--seed 0] [--seconds-per-input 30] [--memory-mib 6144]
 """
 
 from __future__ import annotations
@@ -256,7 +256,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10_000, help="inputs")
     parser.add_argument("--first", type=int, default=0, help="number of the first input")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds-per-input", type=float, default=10)
+    parser.add_argument("--seconds-per-input", type=float, default=30)
     parser.add_argument("--memory-mib", type=int, default=6144, help="what the reading process may allocate")
     parser.add_argument("--failures", type=Path, default=Path("build/fuzz"), help="folder for inputs that fail")
     arguments = parser.parse_args()
@@ -276,6 +276,8 @@ def main() -> int:
                 keep(arguments.failures, number, arguments.seed, case, outcome)
                 print(f"{number} {outcome.kind} {outcome.detail} {case.recipe}", flush=True)
             outcomes.append(outcome)
+            if len(outcomes) % 500 == 0:
+                print(f"{len(outcomes)} inputs, {sum(o.failed for o in outcomes)} failures", flush=True)
         worker.stop()
     print(table(outcomes))
     return int(any(o.failed for o in outcomes))

@@ -251,7 +251,7 @@ def _made_tiff() -> list[Case]:
     for i, (pixels, options) in enumerate((
         (grey.astype(np.uint8), {}), (grey.astype(np.uint16), {"bigtiff": True}), (rgb, {"tile": (16, 16)}),
         (grey.astype(np.float32), {"compression": "zlib"}), (rgb, {"compression": "zlib", "predictor": True}),
-        (rgb.astype(np.uint16) * 200, {"planarconfig": "contig"}), (np.stack([grey] * 4), {"photometric": "minisblack"}),
+        (rgb.astype(np.uint16) * 200, {"planarconfig": "contig"}), (np.stack([grey] * 4), {}),
         (rgb.transpose(2, 0, 1), {"planarconfig": "separate", "photometric": "rgb"}), (grey, {"byteorder": ">"}),
     )):  # fmt: skip
         stream = io.BytesIO()
@@ -259,8 +259,8 @@ def _made_tiff() -> list[Case]:
         cases.append(Case("tiff", f"made{i}.tif", {f"made{i}.tif": stream.getvalue()}))
     picture = Image.fromarray(rgb)
     for mode, compression in (
-        ("1", "group4"), ("1", "group3"), ("L", "tiff_lzw"), ("RGB", "jpeg"), ("P", "packbits"), ("L", "tiff_adobe_deflate"),
-        ("CMYK", "raw"), ("LA", "raw"), ("RGBA", "tiff_lzw"), ("YCbCr", "raw"), ("I;16", "raw"),
+        ("1", "group4"), ("1", "group3"), ("L", "tiff_lzw"), ("RGB", "jpeg"), ("P", "packbits"),
+        ("L", "tiff_adobe_deflate"), ("CMYK", "raw"), ("LA", "raw"), ("RGBA", "tiff_lzw"), ("YCbCr", "raw"), ("I;16", "raw"),
     ):  # fmt: skip
         stream = io.BytesIO()
         picture.convert("L" if mode == "I;16" else mode).convert(mode).save(stream, "tiff", compression=compression)
@@ -287,7 +287,8 @@ def _made_itk() -> list[Case]:
             cases.append(Case("nrrd", f"{encoding}.nhdr", files))
         for packed, data in (("False", voxels), ("True", zlib.compress(voxels))):
             head = (
-                f"ObjectType = Image\nNDims = 3\nComment = {SENTINEL}\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
+                f"ObjectType = Image\nNDims = 3\nComment = {SENTINEL}\n"
+                "BinaryData = True\nBinaryDataByteOrderMSB = False\n"
                 f"CompressedData = {packed}\nCompressedDataSize = {len(data)}\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n"
                 f"Offset = 1 2 3\nElementSpacing = 1 1 2\nDimSize = 6 5 4\nElementNumberOfChannels = 1\n"
                 f"ElementType = {meta}\nElementDataFile = "
@@ -713,7 +714,8 @@ def _header_line(case: Case, random: Random) -> str:
     at = random.randrange(len(lines))
     added = random.choice((
         b"encoding: raw", b"line skip: -1", b"byte skip: -1", b"byte skip: 99999999999", b"line skip: 999999999",
-        b"data file: ../../etc/passwd", b"kinds: RGB-color domain domain", b"measurement frame: (nan,0,0) (0,1,0) (0,0,1)",
+        b"data file: ../../etc/passwd", b"kinds: RGB-color domain domain",
+        b"measurement frame: (nan,0,0) (0,1,0) (0,0,1)",
         b"spacings: nan 0 -1", b"centers: cell", b"content: \xff\xfe", b"HeaderSize = -1", b"HeaderSize = 4000000000",
         b"ElementNumberOfChannels = 3", b"ElementNumberOfChannels = 1000000000", b"NDims = 200", b"NDims = 0",
         b"ElementDataFile = ../../etc/passwd", b"CompressedDataSize = 99999999999", b"CompressedData = True",

@@ -282,11 +282,11 @@ def _display(source: Source) -> tuple[tuple[float, float] | None, DisplayTable |
     if instance.color or (frame.window is None and not instance.voi_lut):
         return None, None, []
     dataset = None
-    if instance.inverted and instance.modality_lut:
-        with reading(instance.path, "the modality table cannot be read"):
+    with reading(instance.path, "the modality table cannot be read"):
+        if instance.inverted and instance.modality_lut:
             tags = ["PixelRepresentation", "ModalityLUTSequence"]
             dataset = dcmread(instance.path, stop_before_pixels=True, specific_tags=tags, force=True)
-    total = inversion(instance, frame, dataset)
+        total = inversion(instance, frame, dataset)
     if frame.window is None:
         try:
             return None, read_voi_table(instance.path, frame.number, total), []

@@ -40,6 +40,8 @@ Vector = tuple[float, float, float]
 
 _PREAMBLE_BYTES = 132
 _PIXEL_ELEMENT_BYTES = 12
+# A table's first value is a 16-bit number (PS3.3 C.11.1.1.1).
+_TABLE_BITS = 16
 _BARE_SUFFIXES = {"", ".dcm", ".dicom", ".ima"}
 # How a data set without preamble starts: group 0002 or 0008, in either byte order.
 _BARE_STARTS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
@@ -227,6 +229,9 @@ def _instance(path: Path, dataset: Dataset, has_pixels: bool, fragments: Fragmen
             f"{path}: {samples} samples per pixel of photometric interpretation {known} are not supported, "
             "convert the file to MONOCHROME2 or RGB"
         )
+    modality_lut = bool(dataset.get("ModalityLUTSequence"))
+    if modality_lut and stored > _TABLE_BITS:
+        raise ScanError(f"{path}: a modality table for values of {stored} bits, the file is damaged")
     low_bit = (_integer(dataset, "HighBit") or stored - 1) - (stored - 1)
     native = not transfer_syntax.is_encapsulated or transfer_syntax == RLELossless
     if not 0 <= low_bit <= (allocated - stored if native else 0):
@@ -263,7 +268,7 @@ def _instance(path: Path, dataset: Dataset, has_pixels: bool, fragments: Fragmen
         low_bit=low_bit,
         signed=signed,
         padding=_padding(dataset, allocated, signed),
-        modality_lut=bool(dataset.get("ModalityLUTSequence")),
+        modality_lut=modality_lut,
         voi_lut=voi_item(dataset, 0) is not None,
         # Frames of several fragments are rare, and a single frame is whole only if nothing is missing.
         whole_frames=_whole_frames(fragments, frame_count),

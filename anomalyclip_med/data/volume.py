@@ -96,6 +96,8 @@ class VolumeScan(Scan):
         if self.color:
             return picture[..., :3]
         slope, intercept = self._scaling
+        if (slope, intercept) == (1.0, 0.0):
+            return picture.astype(np.float32, order="C")
         # In double precision first: int32 voxels and small slopes would lose digits in float32.
         with np.errstate(over="ignore", invalid="ignore"):
             return (picture.astype(np.float64) * slope + intercept).astype(np.float32)

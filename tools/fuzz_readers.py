@@ -152,8 +152,8 @@ def _work(pipe: Connection, memory: int, seed: int, seeds: dict[str, list[Case]]
     os.dup2(said.fileno(), 1)
     os.dup2(said.fileno(), 2)
     pipe.send(None)
-    while True:
-        case = mutated(seeds, seed, pipe.recv())
+    while (number := pipe.recv()) is not None:
+        case = mutated(seeds, seed, number)
         inputs = folder / "input"
         inputs.mkdir(exist_ok=True)
         for name, content in case.files.items():
@@ -214,13 +214,14 @@ class Worker:
         except EOFError:
             self._process.join()
             outcome = Outcome(format, "CRASH", f"exit code {self._process.exitcode}")
-        self.stop()
+        self._process.kill()
+        self._process.join()
         self._start()
         return outcome
 
     def stop(self) -> None:
-        """End the process."""
-        self._process.kill()
+        """Let the process end."""
+        self._pipe.send(None)
         self._process.join()
 
 

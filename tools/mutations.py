@@ -260,7 +260,8 @@ def _made_tiff() -> list[Case]:
     picture = Image.fromarray(rgb)
     for mode, compression in (
         ("1", "group4"), ("1", "group3"), ("L", "tiff_lzw"), ("RGB", "jpeg"), ("P", "packbits"),
-        ("L", "tiff_adobe_deflate"), ("CMYK", "raw"), ("LA", "raw"), ("RGBA", "tiff_lzw"), ("YCbCr", "raw"), ("I;16", "raw"),
+        ("L", "tiff_adobe_deflate"), ("CMYK", "raw"), ("LA", "raw"),
+        ("RGBA", "tiff_lzw"), ("YCbCr", "raw"), ("I;16", "raw"),
     ):  # fmt: skip
         stream = io.BytesIO()
         picture.convert("L" if mode == "I;16" else mode).convert(mode).save(stream, "tiff", compression=compression)

@@ -61,11 +61,18 @@ class ItkScan(VolumeScan):
             plane=plane,
         )
         self.files = (path,) if data_file is None else (path, data_file)
+        self._image: sitk.Image | None = None
+
+    def close(self) -> None:
+        """Free the stored array."""
+        super().close()
+        self._image = None
 
     def _load(self) -> np.ndarray:
         check_stored(self.files[-1], self._stored_bytes, compressed=True)
-        image = sitk.ReadImage(str(self.source), imageIO=_IMAGE_IO[self.format])
-        array = sitk.GetArrayFromImage(image)
+        # The array is a view of the image, which has to live as long: a copy would need the memory twice.
+        self._image = image = sitk.ReadImage(str(self.source), imageIO=_IMAGE_IO[self.format])
+        array = sitk.GetArrayViewFromImage(image)
         # SimpleITK's arrays run from the slowest axis to the fastest, the components last.
         spatial = range(image.GetDimension() - 1, -1, -1)
         return array.transpose(*spatial, array.ndim - 1) if self.color else array.transpose(*spatial)

@@ -20,6 +20,8 @@ MAX_INFLATED_BYTES = 512 << 20
 """Largest inflated data set of a deflated DICOM file, which cannot be read in parts: 512 MiB."""
 
 _CHUNK_BYTES = 1 << 20
+_DEFLATE_RATIO = 1032
+"""The most bytes that one byte of a deflate stream can stand for."""
 
 
 def check_size(path: Path, frame_bytes: int, frames: int = 1) -> None:
@@ -42,6 +44,21 @@ def check_size(path: Path, frame_bytes: int, frames: int = 1) -> None:
         raise ScanError(
             f"{path}: {frames} frames of {frame_bytes * frames / 2**30:.1f} GiB in all are over the limit of 4 GiB"
         )
+
+
+def check_stored(path: Path, needed: int, compressed: bool) -> None:
+    """Refuse a file that is too small for the pixels that its header declares, before memory is taken for them.
+
+    Args:
+        path: the file that holds the pixels.
+        needed: decoded bytes of all pixels.
+        compressed: they may be deflated.
+
+    Raises:
+        ScanError: the file cannot hold them.
+    """
+    if path.stat().st_size * (_DEFLATE_RATIO if compressed else 1) < needed:
+        raise ScanError(f"{path}: the voxels cannot be read, the file is smaller than its header says: copy it again")
 
 
 def check_inflated_size(path: Path, offset: int) -> None:

@@ -193,7 +193,8 @@ def _same_geometry(one: FrameHeader, other: FrameHeader) -> bool:
     ):
         if (a is None) != (b is None):
             return False
-        if a is not None and b is not None and np.abs(np.subtract(a, b)).max() > tolerance:
+        # Most are equal, and there may be very many of them.
+        if a is not None and b is not None and a != b and np.abs(np.subtract(a, b)).max() > tolerance:
             return False
     return True
 
@@ -282,11 +283,11 @@ def _display(source: Source) -> tuple[tuple[float, float] | None, DisplayTable |
     if instance.color or (frame.window is None and not instance.voi_lut):
         return None, None, []
     dataset = None
-    if instance.inverted and instance.modality_lut:
-        with reading(instance.path, "the modality table cannot be read"):
+    with reading(instance.path, "the modality table cannot be read"):
+        if instance.inverted and instance.modality_lut:
             tags = ["PixelRepresentation", "ModalityLUTSequence"]
             dataset = dcmread(instance.path, stop_before_pixels=True, specific_tags=tags, force=True)
-    total = inversion(instance, frame, dataset)
+        total = inversion(instance, frame, dataset)
     if frame.window is None:
         try:
             return None, read_voi_table(instance.path, frame.number, total), []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,8 @@ Vector = tuple[float, float, float]
 
 _PREAMBLE_BYTES = 132
 _PIXEL_ELEMENT_BYTES = 12
+# A table's first value is a 16-bit number (PS3.3 C.11.1.1.1).
+_TABLE_BITS = 16
 _BARE_SUFFIXES = {"", ".dcm", ".dicom", ".ima"}
 # How a data set without preamble starts: group 0002 or 0008, in either byte order.
 _BARE_STARTS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
@@ -200,7 +202,7 @@ def _read_headers(path: Path) -> tuple[Dataset, bool, Fragments | None]:
 def _instance(path: Path, dataset: Dataset, has_pixels: bool, fragments: Fragments | None) -> Instance:
     meta = dataset.file_meta
     sop_class = UID(_text(dataset, "SOPClassUID") or str(meta.get("MediaStorageSOPClassUID", "")))
-    kind = sop_class.name or "unknown kind of object"
+    kind = _standard_name(sop_class) or "unknown kind of object"
     if sop_class in _DERIVED:
         raise NotAScanError(f"{path}: {kind} is a derived object or not a scan ({_DERIVED[sop_class]})")
     rows, columns = _integer(dataset, "Rows"), _integer(dataset, "Columns")
@@ -230,6 +232,9 @@ def _instance(path: Path, dataset: Dataset, has_pixels: bool, fragments: Fragmen
             f"{path}: {samples} samples per pixel of photometric interpretation {known} are not supported, "
             "convert the file to MONOCHROME2 or RGB"
         )
+    modality_lut = bool(dataset.get("ModalityLUTSequence"))
+    if modality_lut and stored > _TABLE_BITS:
+        raise ScanError(f"{path}: a modality table for values of {stored} bits, the file is damaged")
     low_bit = (_integer(dataset, "HighBit") or stored - 1) - (stored - 1)
     native = not transfer_syntax.is_encapsulated or transfer_syntax == RLELossless
     if not 0 <= low_bit <= (allocated - stored if native else 0):
@@ -266,7 +271,7 @@ def _instance(path: Path, dataset: Dataset, has_pixels: bool, fragments: Fragmen
         low_bit=low_bit,
         signed=signed,
         padding=_padding(dataset, allocated, signed),
-        modality_lut=bool(dataset.get("ModalityLUTSequence")),
+        modality_lut=modality_lut,
         voi_lut=voi_item(dataset, 0) is not None,
         # Frames of several fragments are rare, and a single frame is whole only if nothing is missing.
         whole_frames=_whole_frames(fragments, frame_count),
@@ -286,11 +291,17 @@ def _whole_frames(fragments: Fragments | None, frame_count: int) -> int | None:
     return 0 if frame_count == 1 else fragments.whole
 
 
+def _standard_name(uid: UID) -> str:
+    """The name that the standard gives, "" for others: what stands in place of a UID may be any part of the file."""
+    return "" if uid.name == uid else uid.name
+
+
 def _undecodable(syntax: UID) -> str:
-    if re.search("MPEG|HEVC", syntax.name):
-        return f"a video ({syntax.name}) cannot be decoded, take its frames out as pictures first, such as with ffmpeg"
+    name = _standard_name(syntax) or "an unknown transfer syntax"
+    if re.search("MPEG|HEVC", name):
+        return f"a video ({name}) cannot be decoded, take its frames out as pictures first, such as with ffmpeg"
     return (
-        f"pixels encoded as {syntax.name} cannot be decoded, "
+        f"pixels encoded as {name} cannot be decoded, "
         "convert the file to Explicit VR Little Endian first, such as with gdcmconv --raw"
     )
 
@@ -328,29 +339,38 @@ def _frames(dataset: Dataset, count: int) -> tuple[FrameHeader, ...]:
     per_frame = _items(dataset, "PerFrameFunctionalGroupsSequence")
     calibration = _ultrasound_spacing(dataset)
     plane, offsets = _nuclear_planes(dataset, count)
-    frames = []
+    frames: list[FrameHeader] = []
+    common: FrameHeader | None = None
     for number, offset in enumerate(offsets):
-        groups = [*per_frame[number : number + 1], *shared]
-        measures = _macro(dataset, groups, "PixelMeasuresSequence")
-        values = _macro(dataset, groups, "PixelValueTransformationSequence")
-        voi = _macro(dataset, groups, "FrameVOILUTSequence")
-        slope, intercept = _floats(values, "RescaleSlope", 1), _floats(values, "RescaleIntercept", 1)
-        frames.append(
-            FrameHeader(
-                number=number,
-                position=_shifted(
-                    _vector(_macro(plane, groups, "PlanePositionSequence"), "ImagePositionPatient"), offset
-                ),
-                orientation=_orientation(_macro(plane, groups, "PlaneOrientationSequence")),
-                spacing=_spacing(measures, "PixelSpacing") or _spacing(dataset, "ImagerPixelSpacing") or calibration,
-                step=_length(measures, "SpacingBetweenSlices") or _length(measures, "SliceThickness"),
-                slope=slope[0] if slope and slope[0] else 1.0,
-                intercept=intercept[0] if intercept else 0.0,
-                window=_window(voi),
-                window_function=_text(voi, "VOILUTFunction") or "LINEAR",
-            )
-        )
+        own = per_frame[number : number + 1]
+        if own or common is None:
+            header = _frame(dataset, plane, calibration, [*own, *shared])
+            common = common if own else header
+        else:
+            header = common  # of very many frames
+        frames.append(replace(header, number=number, position=_shifted(header.position, offset)))
     return tuple(frames)
+
+
+def _frame(
+    dataset: Dataset, plane: Dataset, calibration: tuple[float, float] | None, groups: list[Dataset]
+) -> FrameHeader:
+    """Read what the functional groups of a frame say, and for want of them the top level."""
+    measures = _macro(dataset, groups, "PixelMeasuresSequence")
+    values = _macro(dataset, groups, "PixelValueTransformationSequence")
+    voi = _macro(dataset, groups, "FrameVOILUTSequence")
+    slope, intercept = _floats(values, "RescaleSlope", 1), _floats(values, "RescaleIntercept", 1)
+    return FrameHeader(
+        number=0,
+        position=_vector(_macro(plane, groups, "PlanePositionSequence"), "ImagePositionPatient"),
+        orientation=_orientation(_macro(plane, groups, "PlaneOrientationSequence")),
+        spacing=_spacing(measures, "PixelSpacing") or _spacing(dataset, "ImagerPixelSpacing") or calibration,
+        step=_length(measures, "SpacingBetweenSlices") or _length(measures, "SliceThickness"),
+        slope=slope[0] if slope and slope[0] else 1.0,
+        intercept=intercept[0] if intercept else 0.0,
+        window=_window(voi),
+        window_function=_text(voi, "VOILUTFunction") or "LINEAR",
+    )
 
 
 def _nuclear_planes(dataset: Dataset, count: int) -> tuple[Dataset, list[Vector | None]]:

@@ -58,7 +58,7 @@ def read_voi_table(path: Path, frame: int, mirror: float | None) -> DisplayTable
         table = words if words.size >= entries else words.astype("<u2").view(np.uint8)
         if table.size < entries:
             raise ValueError("too short")
-        shown = table[:entries].astype(np.float32) / np.float32(max((1 << bits) - 1, int(table[:entries].max())))
+        shown = table[:entries].astype(np.float32) / np.float32(max((1 << bits) - 1, int(table[:entries].max()), 1))
     if mirror is None:
         return DisplayTable(float(first), shown)
     return DisplayTable(mirror - (first + entries - 1), 1 - shown[::-1])

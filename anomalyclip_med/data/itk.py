@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the name its own documentation uses
 
+from anomalyclip_med.data.budget import check_stored
 from anomalyclip_med.data.reading import reading
 from anomalyclip_med.data.slicing import Plane
 from anomalyclip_med.data.volume import VolumeScan
 from anomalyclip_med.errors import ScanError
 
 _HEADER_BYTES = 1 << 16
+_FIELD_BYTES = 1024
+_DIMENSIONS = re.compile(rb"^[ \t]*NDims[ \t]*[=:]?(.*)$", re.MULTILINE)
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _DATA_FILE = {
     "nrrd": re.compile(rb"^data ?file:[ \t]*(.*?)[ \t\r]*$", re.IGNORECASE | re.MULTILINE),
@@ -58,10 +61,18 @@ class ItkScan(VolumeScan):
             plane=plane,
         )
         self.files = (path,) if data_file is None else (path, data_file)
+        self._image: sitk.Image | None = None
+
+    def close(self) -> None:
+        """Free the stored array."""
+        super().close()
+        self._image = None
 
     def _load(self) -> np.ndarray:
-        image = sitk.ReadImage(str(self.source), imageIO=_IMAGE_IO[self.format])
-        array = sitk.GetArrayFromImage(image)
+        check_stored(self.files[-1], self._stored_bytes, compressed=True)
+        # The array is a view of the image, which has to live as long: a copy would need the memory twice.
+        self._image = image = sitk.ReadImage(str(self.source), imageIO=_IMAGE_IO[self.format])
+        array = sitk.GetArrayViewFromImage(image)
         # SimpleITK's arrays run from the slowest axis to the fastest, the components last.
         spatial = range(image.GetDimension() - 1, -1, -1)
         return array.transpose(*spatial, array.ndim - 1) if self.color else array.transpose(*spatial)
@@ -88,6 +99,7 @@ def _data_file(path: Path, format: str) -> Path | None:
     if format == "nrrd":
         # An empty line ends the header; pixels follow.
         header = re.split(rb"\r?\n\r?\n", header, maxsplit=1)[0]
+    _check_header(path, format, header)
     found = _DATA_FILE[format].search(header)
     if found is None:
         return None
@@ -100,6 +112,19 @@ def _data_file(path: Path, format: str) -> Path | None:
     if Path(name) != Path(Path(name).name) or "\\" in name or target.is_symlink():
         raise ScanError(f"{path}: the data file must lie in the same folder as its header")
     return target
+
+
+def _check_header(path: Path, format: str, header: bytes) -> None:
+    """Refuse what makes the parsers of ITK write beyond their buffers, which ends the whole process."""
+    if format == "nrrd":
+        # An error of the parser quotes the line; comments and key/value pairs are not parsed.
+        lines = [line for line in header.split(b"\n") if not line.startswith(b"#") and b":=" not in line]
+        if max(map(len, lines)) > _FIELD_BYTES:
+            raise ScanError(f"{path}: a field of the NRRD header is too long, the file is damaged")
+        return
+    for found in _DIMENSIONS.finditer(header):
+        if found[1].strip() not in (b"1", b"2", b"3", b"4"):
+            raise ScanError(f"{path}: the number of dimensions is not 1 to 4, the file is damaged or no volume")
 
 
 def _affine(

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from anomalyclip_med.data.budget import check_stored
 from anomalyclip_med.data.reading import reading
 from anomalyclip_med.data.slicing import Plane
 from anomalyclip_med.data.volume import VolumeScan
@@ -61,6 +62,7 @@ class NiftiScan(VolumeScan):
         )
 
     def _load(self) -> np.ndarray:
+        check_stored(self.source, self._stored_bytes, compressed=self.source.suffix.lower() == ".gz")
         stored = np.asarray(nib.load(self.source).dataobj.get_unscaled())
         if not self.color:
             return stored

@@ -25,7 +25,7 @@ def reading(path: Path, problem: str) -> Iterator[None]:
     Raises:
         ScanError: the block raised; a `ScanError` from inside passes unchanged.
     """
-    with warnings.catch_warnings(), _silenced("pydicom"):
+    with warnings.catch_warnings(), _silenced("pydicom"), _silenced("tifffile"), _silenced("nibabel"):
         warnings.simplefilter("ignore")
         try:
             yield

@@ -129,8 +129,9 @@ class Scan(ABC):
             IndexError: there is no such slice.
         """
         place, time = self._slicing.source(index)
-        # A copy: what `_read` returns may be a view of pixels that are held.
-        pixels = np.array(self._read(index, place, time), order="C")
+        pixels = self._read(index, place, time)
+        if not (pixels.flags.owndata and pixels.flags.c_contiguous):
+            pixels = np.array(pixels, order="C")  # it may be a view of pixels that are held
         if self.color:
             return pixels
         finite = np.isfinite(pixels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,16 +37,17 @@ class TiffScan(Scan):
             first = tiff.pages.first
             pages = [
                 i
-                for i, page in enumerate(tiff.pages)
+                for i, page in enumerate(_pages(path, tiff))
                 if page.shape == first.shape and page.dtype == first.dtype and not page.is_reduced
             ]
             dropped = len(tiff.pages) - len(pages)
-            rows, columns = first.imagelength, first.imagewidth
-            samples, dtype, orientation = first.samplesperpixel, first.dtype, _orientation(first)
+            # Numbers, unless a damaged tag holds several values or a text.
+            rows, columns, samples = int(first.imagelength), int(first.imagewidth), int(first.samplesperpixel)
+            dtype, orientation = first.dtype, _orientation(first)
             grey = first.photometric in _GREY and samples == 1
             if first.imagedepth != 1:
                 raise ScanError(f"{path}: TIFF pages with a depth are not supported")
-        if not pages or dtype is None:
+        if not pages or dtype is None or rows < 1 or columns < 1:
             raise ScanError(f"{path}: the TIFF file holds no full picture")
         # The type of the decoded samples: 1-bit and 8-bit pictures are both 0 to 255 once decoded by Pillow.
         self._shallow = dtype.itemsize == 1 and dtype.kind in "ub"
@@ -84,6 +86,16 @@ class TiffScan(Scan):
             except ScanError as error:
                 failure = error
         raise failure
+
+
+def _pages(path: Path, tiff: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
+    """The pages of a file, each of which says where the next one is."""
+    places = set()
+    for page in tiff.pages:
+        if page.offset in places:
+            raise ScanError(f"{path}: the list of TIFF pages leads back to an earlier page, the file is damaged")
+        places.add(page.offset)
+        yield page
 
 
 def _by_pillow(path: Path, page: int) -> np.ndarray:

@@ -52,7 +52,7 @@ class VolumeScan(Scan):
         if not (dtype.kind in "iufb" and dtype.itemsize <= 8):
             raise ScanError(f"{source}: voxels of type {dtype} are not supported")
         check_size(source, int(np.prod(grid[:2])) * dtype.itemsize * (4 if color else 1), int(np.prod(grid[2:])))
-        if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        if not _places_voxels(affine):
             raise ScanError(f"{source}: the affine is singular, so the voxels have no place in the patient")
         slicing = Slicing.anatomical(grid, affine, Plane.AXIAL if plane is Plane.AUTO else plane)
         positions = slicing.positions(affine)
@@ -80,6 +80,8 @@ class VolumeScan(Scan):
         )
         self._scaling = scaling
         self._stored: np.ndarray | None = None
+        self._stored_bytes = int(np.prod(grid)) * dtype.itemsize * (3 if color else 1)
+        self._failure: ScanError | None = None
 
     def close(self) -> None:
         """Free the stored array."""
@@ -90,17 +92,40 @@ class VolumeScan(Scan):
         """Return the stored array: `shape` but for axes of 1, and a last axis of components if `color`."""
 
     def _read(self, index: int, place: int, time: int) -> np.ndarray:
-        with reading(self.source, "the voxels cannot be read, the file is truncated or damaged"):
-            if self._stored is None:
-                stored = self._load()
-                self._stored = stored.reshape((*self.shape, stored.shape[-1]) if self.color else self.shape)
-            picture = self._slicing.view(self._stored, index)
-            if self.color:
-                return picture[..., :3]
-            slope, intercept = self._scaling
-            # In double precision first: int32 voxels and small slopes would lose digits in float32.
-            with np.errstate(over="ignore", invalid="ignore"):
-                return (picture.astype(np.float64) * slope + intercept).astype(np.float32)
+        picture = self._slicing.view(self._array(), index)
+        if self.color:
+            return picture[..., :3]
+        slope, intercept = self._scaling
+        if (slope, intercept) == (1.0, 0.0):
+            return picture.astype(np.float32, order="C")
+        # In double precision first: int32 voxels and small slopes would lose digits in float32.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (picture.astype(np.float64) * slope + intercept).astype(np.float32)
+
+    def _array(self) -> np.ndarray:
+        """The stored array on the grid. A volume that failed is not loaded again for each of its slices."""
+        if self._failure is not None:
+            raise self._failure
+        if self._stored is None:
+            try:
+                with reading(self.source, "the voxels cannot be read, the file is truncated or damaged"):
+                    stored = self._load()
+                    self._stored = stored.reshape((*self.shape, stored.shape[-1]) if self.color else self.shape)
+            except ScanError as error:
+                self._failure = error
+                raise
+        return self._stored
+
+
+def _places_voxels(affine: np.ndarray) -> bool:
+    """Whether the axes point in three directions; whatever their lengths, so long as products do not underflow."""
+    if not np.isfinite(affine).all():
+        return False
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not (np.isfinite(lengths).all() and lengths.min() > 1e-12 and lengths.max() < 1e12):
+        return False
+    return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-6)
 
 
 def _grid(source: Path, shape: Sequence[int]) -> tuple[int, ...]:

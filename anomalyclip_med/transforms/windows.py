@@ -49,6 +49,9 @@ _PERCENTILES = (0.5, 99.5)
 _SAMPLED_SLICES = 32
 """Slices that a percentile is taken over: evenly spaced, so that a long series is not read twice."""
 
+_SAMPLED_VALUES = 1 << 25
+"""Values that a percentile is taken over: 32 slices of 1024 x 1024."""
+
 
 def fits_scan(scan: Scan, window: Window) -> bool:
     """Whether a window means something for a scan: a named CT window only for CT and volume files."""
@@ -116,7 +119,9 @@ def _percentile_limits(scan: Scan) -> tuple[float, float]:
         except ScanError as unreadable:
             error = unreadable
             continue
-        values.append(pixels.ravel())
+        # Every so many pixels of very large pictures, which would need more memory together than the scan.
+        step = -(-pixels.size * sampled.size // _SAMPLED_VALUES)
+        values.append(pixels.ravel()[::step].copy())
     if error and not values:
         raise error
     low, high = np.percentile(np.concatenate(values), _PERCENTILES)

@@ -88,3 +88,15 @@ def test_pictures_are_taken_as_stored_and_volumes_by_percentile(tmp_path: Path) 
     (picture, volume), _ = find_scans([tmp_path])
     assert window_limits(picture, WindowRule.AUTO) == (0, 255)
     assert window_limits(volume, WindowRule.AUTO) == pytest.approx(tuple(np.percentile(values, (0.5, 99.5))), rel=1e-6)
+
+
+def test_percentiles_of_very_large_slices_take_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).normal(100, 20, (200, 200, 8)).astype(np.float32)
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "v.nii")
+    monkeypatch.setattr("anomalyclip_med.transforms.windows._SAMPLED_VALUES", 20_000)
+    taken = []
+    percentile = np.percentile
+    monkeypatch.setattr(np, "percentile", lambda v, q: taken.append(v.size) or percentile(v, q))
+    (scan,), _ = find_scans([tmp_path])
+    assert window_limits(scan, WindowRule.AUTO) == pytest.approx(tuple(percentile(values, (0.5, 99.5))), abs=3)
+    assert 10_000 < taken[0] <= 20_000

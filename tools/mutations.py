@@ -50,12 +50,14 @@ class Case:
         name: the file that is read.
         files: contents by name, that of `name` first.
         recipe: the seed file, and what was done to it.
+        bomb: it inflates to so much that nothing here should open it again.
     """
 
     format: str
     name: str
     files: dict[str, bytes]
     recipe: list[str] = field(default_factory=list)
+    bomb: bool = False
 
     @property
     def content(self) -> bytes:
@@ -75,6 +77,8 @@ def mutated(seeds: dict[str, list[Case]], seed: int, number: int) -> Case:
     case = Case(chosen.format, chosen.name, dict(chosen.files), [chosen.name])
     aware = _MUTATORS[case.format]
     for _ in range(random.choice((1, 1, 1, 2, 3))):
+        if case.bomb:
+            break
         mutate = random.choice(aware) if random.random() < 0.7 else random.choice(_BYTES)
         try:
             done = mutate(case, random)
@@ -586,6 +590,7 @@ def _dicom_bomb(case: Case, random: Random) -> str:
     dcmwrite(stream, meta, enforce_file_format=True)
     length = struct.unpack_from("<I", stream.getvalue(), 140)[0]
     case.content = stream.getvalue()[: 144 + length] + _zeros(mebibytes)
+    case.bomb = True
     return f"{mebibytes} MiB of zeros"
 
 
@@ -646,6 +651,8 @@ def _nifti_field(case: Case, random: Random) -> str:
         value = random.choice((0, 1, 2, 4, 8, 16, 32, 64, 128, 255, 256, 512, 768, 1024, 1280, 1536, 1792, 2048, 2304))
     elif name == "magic":
         value = random.choice((0x0031696E, 0x00316E69, 0x0032696E, 0, 0x31))
+    elif name == "dim" and random.random() < 0.3:
+        value = random.choice(((1 << 62), (1 << 32) + 1)) if kind == "q" else 32767
     else:
         bits = 8 * size
         value = (random.choice(_LARGE) + (1 << (bits - 1))) % (1 << bits) - (1 << (bits - 1))
@@ -660,10 +667,12 @@ def _nifti_large(case: Case, random: Random) -> str:
     content = bytearray(gzip.decompress(case.content) if zipped else case.content)
     shape = random.choice(((4096, 4096, 64), (1000, 1000, 1000), (16000, 16000, 1), (30000, 30000, 5), (1, 1, 30000)))
     order = "<" if content[0] in (0x5C, 0x1C) else ">"
-    struct.pack_into(f"{order}4h", content, 40, 3, *shape)
+    at, kind = (_NIFTI1 if 0x5C in content[:4] else _NIFTI2)["dim"]
+    struct.pack_into(f"{order}4{kind}", content, at, 3, *shape)
     tail = b""
     if zipped and random.random() < 0.2:
         deflated = _zeros(random.choice((8, 300)))
+        case.bomb = True
         tail = b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + deflated + bytes(8)
     case.content = (_zipped(bytes(content)) if zipped else bytes(content)) + tail
     return f"{shape}, {len(tail)} bytes of deflated zeros"

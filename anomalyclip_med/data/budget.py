@@ -10,6 +10,9 @@ from anomalyclip_med.errors import ScanError
 MAX_FRAME_BYTES = 1 << 30
 """Largest decoded slice or frame: 1 GiB."""
 
+WORKING_BYTES = 4
+"""Bytes that one sample of a frame takes at least while it is read, as float32 or in the decoders of JPEG."""
+
 MAX_SCAN_BYTES = 4 << 30
 """Largest decoded volume, page stack or multi-frame object: 4 GiB."""
 

@@ -73,6 +73,6 @@ def _codestream_size(stream: BinaryIO, end: int) -> tuple[int, int] | None:
             return None
         if marker in _FRAME_MARKERS:
             rows, columns = struct.unpack(">xHH", stream.read(5))
-            return (rows, columns) if rows else None  # 0: the number of lines comes after the first scan
+            return rows, columns  # no rows: they are counted after the first scan, for which libjpeg searches endlessly
         stream.seek(length - 2, os.SEEK_CUR)
     return None

@@ -25,7 +25,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from anomalyclip_med.data.budget import check_inflated_size, check_size
+from anomalyclip_med.data.budget import WORKING_BYTES, check_inflated_size, check_size
 from anomalyclip_med.data.dicom_fragments import Fragments, survey_fragments
 from anomalyclip_med.data.dicom_voi import voi_item
 from anomalyclip_med.data.naming import hash_uid, split_suffix
@@ -247,7 +247,9 @@ def _instance(path: Path, dataset: Dataset, has_pixels: bool, fragments: Fragmen
                 f"{path}: a compressed picture has {size[0]} rows and {size[1]} columns and the header says "
                 f"{rows} and {columns}: export the file again"
             )
-    check_size(path, rows * columns * samples * math.ceil(allocated / 8), frame_count)
+    sample_bytes = math.ceil(allocated / 8)
+    check_size(path, rows * columns * samples * max(sample_bytes, WORKING_BYTES))
+    check_size(path, rows * columns * samples * sample_bytes, frame_count)
 
     modality = _text(dataset, "Modality")
     uid = _text(dataset, "SOPInstanceUID")

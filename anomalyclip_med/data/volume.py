@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from anomalyclip_med.data.budget import check_size
+from anomalyclip_med.data.budget import WORKING_BYTES, check_size
 from anomalyclip_med.data.reading import reading
 from anomalyclip_med.data.scan import Scan, SliceInfo
 from anomalyclip_med.data.slicing import Plane, Slicing
@@ -51,10 +52,12 @@ class VolumeScan(Scan):
         grid = _grid(source, shape)
         if not (dtype.kind in "iufb" and dtype.itemsize <= 8):
             raise ScanError(f"{source}: voxels of type {dtype} are not supported")
-        check_size(source, int(np.prod(grid[:2])) * dtype.itemsize * (4 if color else 1), int(np.prod(grid[2:])))
+        voxel_bytes = dtype.itemsize * (4 if color else 1)
+        check_size(source, math.prod(sorted(grid[:3])[1:]) * max(voxel_bytes, WORKING_BYTES))  # in any plane
         if not _places_voxels(affine):
             raise ScanError(f"{source}: the affine is singular, so the voxels have no place in the patient")
         slicing = Slicing.anatomical(grid, affine, Plane.AXIAL if plane is Plane.AUTO else plane)
+        check_size(source, math.prod(grid) * voxel_bytes // slicing.count, slicing.count)
         positions = slicing.positions(affine)
         slices = [
             SliceInfo(
@@ -80,7 +83,7 @@ class VolumeScan(Scan):
         )
         self._scaling = scaling
         self._stored: np.ndarray | None = None
-        self._stored_bytes = int(np.prod(grid)) * dtype.itemsize * (3 if color else 1)
+        self._stored_bytes = math.prod(grid) * dtype.itemsize * (3 if color else 1)
         self._failure: ScanError | None = None
 
     def close(self) -> None:

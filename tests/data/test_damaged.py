@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import time
 import tracemalloc
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
+from pydicom.data import get_testdata_file
 from pydicom.uid import UID
 
 from anomalyclip_med.data import find_scans
@@ -180,3 +182,27 @@ def test_modality_table_that_is_no_table(tmp_path, write_dicom, sequence):
         WindowWidth=2,
     )
     assert "modality table cannot be read" in refusal(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize(
+    "grid", [(1 << 62, 2, 2), (2, 2, 1 << 62), (1 << 31, 1 << 31, 1 << 31), (4, 20000, 20000), (1 << 20, 4, 1)]
+)
+def test_grids_over_the_limits_in_any_plane(tmp_path, grid):
+    content = bytearray(nib.Nifti2Image(np.zeros((2, 2, 2), np.uint8), np.eye(4)).to_bytes())
+    content[24:48] = np.array(grid, "<i8").tobytes()
+    content[400:496] = np.eye(4)[[1, 2, 0]].astype("<f8").tobytes()  # slices along the first axis
+    (tmp_path / "v.nii").write_bytes(content)
+    assert "over the limit" in refusal(tmp_path / "v.nii")
+
+
+def test_frames_that_decoders_need_much_memory_for(tmp_path, write_dicom):
+    write_dicom(tmp_path / "a.dcm", np.zeros((2, 2), np.uint8), Rows=20000, Columns=20000)
+    assert "over the limit" in refusal(tmp_path / "a.dcm")
+
+
+def test_jpeg_without_a_number_of_rows(tmp_path):
+    content = get_testdata_file("SC_rgb_jpeg_dcmtk.dcm", read=False)
+    content = Path(content).read_bytes()
+    at = content.index(b"\xff\xc0\x00\x11") + 5
+    (tmp_path / "a.dcm").write_bytes(content[:at] + b"\0\0" + content[at + 2 :])
+    assert "0 rows" in refusal(tmp_path / "a.dcm")

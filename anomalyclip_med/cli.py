@@ -8,13 +8,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anomalyclip_med import __version__
 from anomalyclip_med.errors import AnomalyClipMedError
-
-if TYPE_CHECKING:
-    from anomalyclip_med.data.procedural import Settings
 
 _SCORE = """\
 Score scans slice by slice and draw heat maps, with no training on your data.
@@ -262,8 +259,7 @@ def _add_procedural(commands: Any) -> None:
 def _procedural_sheet(arguments: argparse.Namespace) -> int:
     from anomalyclip_med.data.procedural import contact_sheet
 
-    drawn = {"seed": arguments.seed, "size": arguments.size, "settings": _procedural_settings(arguments.settings)}
-    contact_sheet(arguments.output, rows=arguments.rows, columns=arguments.columns, **drawn)
+    contact_sheet(arguments.output, rows=arguments.rows, columns=arguments.columns, **_drawn(arguments))
     print(arguments.output)
     return 0
 
@@ -271,15 +267,15 @@ def _procedural_sheet(arguments: argparse.Namespace) -> int:
 def _procedural_write(arguments: argparse.Namespace) -> int:
     from anomalyclip_med.data.procedural import write_folder
 
-    drawn = {"seed": arguments.seed, "size": arguments.size, "settings": _procedural_settings(arguments.settings)}
-    print(write_folder(arguments.output, arguments.count, section=arguments.section, **drawn))
+    print(write_folder(arguments.output, arguments.count, section=arguments.section, **_drawn(arguments)))
     return 0
 
 
-def _procedural_settings(path: Path | None) -> Settings:
+def _drawn(arguments: argparse.Namespace) -> dict[str, Any]:
     from anomalyclip_med.data.procedural import Settings, read_settings
 
-    return Settings() if path is None else read_settings(path)
+    settings = Settings() if arguments.settings is None else read_settings(arguments.settings)
+    return {"seed": arguments.seed, "size": arguments.size, "settings": settings}
 
 
 def _add_names(commands: Any) -> None:

@@ -61,7 +61,11 @@ scoreboard: build/offline_seed0.safetensors build/offline_seed1.safetensors buil
 	$(BIN)/python tools/scoreboard.py $^
 
 bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/forward.py
+	$(BIN)/anomalyclip-med weights fetch offline
+	$(BIN)/python benchmarks/forward.py --clip offline --image-size 224 448 --batch-size 1
+	$(BIN)/python benchmarks/forward.py --image-size 518
+	$(BIN)/python benchmarks/cold_start.py
+	$(BIN)/python benchmarks/streaming.py
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -102,7 +102,7 @@ def _add_score(commands: Any) -> None:
     )
     option("--activation", choices=("quick_gelu", "gelu"), help="for a CLIP file that does not tell its activation")
     option("--prompts", metavar="NAME", help="name from 'weights list', or a file (default: those for the CLIP)")
-    option("--device", metavar="DEVICE", help="cpu, cuda:0, ... (default: a GPU where there is one)")
+    option("--device", type=_device, metavar="DEVICE", help="cpu, cuda:0, ... (default: a GPU where there is one)")
     option(
         "--image-size",
         type=_positive,
@@ -198,7 +198,7 @@ def _add_weights(commands: Any) -> None:
     fetch.add_argument("--to", type=Path, metavar="FOLDER", help="where prompts go (default: the cache)")
     fetch.set_defaults(run=_weights_fetch)
     verify = actions.add_parser("verify", help="check a file against the registry")
-    verify.add_argument("name", help="from 'weights list', or a file")
+    verify.add_argument("name", help="from 'weights list', 'offline', or a file")
     verify.set_defaults(run=_weights_verify)
 
 
@@ -223,8 +223,12 @@ def _weights_fetch(arguments: argparse.Namespace) -> int:
 
 
 def _weights_verify(arguments: argparse.Namespace) -> int:
+    from anomalyclip_med.backbones.offline import OFFLINE_NAME, PROVENANCE, offline_path
     from anomalyclip_med.weights import FileState, verify
 
+    if arguments.name == OFFLINE_NAME:
+        print(f"{offline_path()}: {PROVENANCE}")
+        return 0
     result = verify(arguments.name)
     print(result.detail)
     return 0 if result.state is FileState.OK else 1
@@ -300,6 +304,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
+
+
+def _device(text: str) -> str:
+    import torch
+
+    try:
+        torch.empty(0, device=text)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return text
 
 
 def _integers(text: str) -> list[int]:

@@ -139,6 +139,12 @@ def git_blob_id(path: Path) -> str:
     return digest.hexdigest()
 
 
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def is_lfs_pointer(path: Path) -> bool:
     """Whether a file only names its content, which Git LFS has not brought yet."""
     with path.open("rb") as stream:

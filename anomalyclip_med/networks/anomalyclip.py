@@ -30,6 +30,11 @@ class DetectorOutput(NamedTuple):
     anomaly_map: Tensor
 
 
+def _forget_prompt_file(detector: AnomalyCLIP, _: Any) -> None:
+    """The prompts of a whole network's state dict are no longer those of the file that was read before."""
+    detector.prompts_name = detector.prompts_sha256 = None
+
+
 class ScoreSource(StrEnum):
     """What the image score is made of: the class token's similarities (the paper's), the map, or the mean of both.
 
@@ -113,6 +118,7 @@ class AnomalyCLIP(nn.Module):
         self.prompts_name: str | None = None
         self.prompts_sha256: str | None = None
         self.prompts_trained = False
+        self.register_load_state_dict_post_hook(_forget_prompt_file)
         self.warnings = list(backbone.warnings)
         self.vision = DPAMVisionTransformer(
             backbone.visual, image_size, feature_layers, dpam_layers, dpam, backbone.interpolation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from anomalyclip_med.backbones.state_dict import read_tensor_file
 from anomalyclip_med.errors import ConfigurationError, WeightsError
 from anomalyclip_med.networks.anomalyclip import AnomalyCLIP
 from anomalyclip_med.networks.prompts import PromptConfig
-from anomalyclip_med.weights import verify
+from anomalyclip_med.weights import file_sha256, verify
 
 FORMAT = "anomalyclip_med.prompts"
 _LEARNED = re.compile(r"ctx_pos|ctx_neg|compound_prompts_text\.\d+|normal|abnormal")
@@ -112,7 +111,7 @@ def read_prompts(path: str | Path, words: PromptConfig | None = None) -> Learned
         tensors=tensors,
         config=_infer_config(tensors, file.metadata, words, path),
         name=path.name,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        sha256=file_sha256(path),
         trained=file.metadata.get("trained") != "false",
         backbone_name=official.backbone if official else file.metadata.get("backbone_name"),
         backbone_sha256=official.backbone_sha256 if official else file.metadata.get("backbone_sha256"),

@@ -105,6 +105,12 @@ def test_openai_state_dict(sample, tmp_path, dtype, suffix):
     assert backbone.image_mean == pytest.approx(open_clip.OPENAI_DATASET_MEAN)
 
 
+def test_a_file_in_the_home_folder(sample, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    torch.save(half(sample.state), tmp_path / "weights_without_suffix")
+    assert_same(load_clip("~/weights_without_suffix"), sample)
+
+
 def test_old_pickle(sample, tmp_path):
     torch.save(half(sample.state), tmp_path / "clip.pt", _use_new_zipfile_serialization=False)
     assert_same(load_clip(tmp_path / "clip.pt"), sample)

@@ -214,6 +214,11 @@ def test_enhanced_frames_are_sorted_by_their_own_positions(tmp_path, write_dicom
         np.testing.assert_array_equal(scan.read_slice(k), phantom[:, :, k].T * 2.0 - k)
 
 
+def nuclear_medicine(image_type):
+    kind = ["ORIGINAL", "PRIMARY", image_type, "EMISSION"]
+    return {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.20", "Modality": "NM", "ImageType": kind}
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_nuclear_medicine_slices_lie_where_their_detector_says(tmp_path, write_dicom, sequence, phantom, sign):
     """PS3.3 C.8.4.15: a positive spacing stacks along the normal, a negative one against it."""
@@ -223,9 +228,7 @@ def test_nuclear_medicine_slices_lie_where_their_detector_says(tmp_path, write_d
     write_dicom(
         tmp_path / "a.dcm",
         frames,
-        SOPClassUID="1.2.840.10008.5.1.4.1.1.20",
-        Modality="NM",
-        ImageType=["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"],
+        **nuclear_medicine("RECON TOMO"),
         PixelSpacing=[2, 3],
         SpacingBetweenSlices=5 * sign,
         SliceVector=[1, 2, 3],
@@ -248,9 +251,7 @@ def test_nuclear_medicine_time_slots_are_time_points(tmp_path, write_dicom, sequ
     write_dicom(
         tmp_path / "a.dcm",
         frames,
-        SOPClassUID="1.2.840.10008.5.1.4.1.1.20",
-        Modality="NM",
-        ImageType=["ORIGINAL", "PRIMARY", "RECON GATED TOMO", "EMISSION"],
+        **nuclear_medicine("RECON GATED TOMO"),
         PixelSpacing=[2, 2],
         SpacingBetweenSlices=5,
         SliceVector=[1, 2, 1, 2],
@@ -270,9 +271,7 @@ def test_nuclear_medicine_projections_have_no_place(tmp_path, write_dicom, seque
     write_dicom(
         tmp_path / "a.dcm",
         np.zeros((3, 2, 4), np.uint16),
-        SOPClassUID="1.2.840.10008.5.1.4.1.1.20",
-        Modality="NM",
-        ImageType=["ORIGINAL", "PRIMARY", "TOMO", "EMISSION"],
+        **nuclear_medicine("TOMO"),
         PixelSpacing=[2, 2],
         DetectorInformationSequence=sequence(
             ImagePositionPatient=[0, 0, 0], ImageOrientationPatient=[1, 0, 0, 0, 1, 0]

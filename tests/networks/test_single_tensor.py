@@ -52,3 +52,10 @@ def test_state_dict_round_trip(network: SingleTensorDetector, small_clip: Path) 
     assert (other(rgb(1)) - network(rgb(1))).abs().max() > 1e-3
     other.load_state_dict(network.state_dict())
     assert torch.equal(other(rgb(1)), network(rgb(1)))
+
+
+def test_a_state_dict_leaves_no_record_of_the_prompt_file_before_it(network: SingleTensorDetector) -> None:
+    assert network.detector.prompts_sha256 is not None
+    network.load_state_dict(network.state_dict())
+    assert network.detector.prompts_name is None
+    assert network.detector.prompts_sha256 is None

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 from unittest import mock
 
 import nibabel as nib
@@ -23,6 +24,7 @@ from torch import nn
 
 from anomalyclip_med import create_model
 from anomalyclip_med.bundle import bundle_dir, run_bundle
+from anomalyclip_med.data import Scan
 from anomalyclip_med.errors import ConfigurationError, ScanError, WeightsError
 from anomalyclip_med.inferers import IncompleteRunError
 from anomalyclip_med.networks import PromptLearner, SingleTensorDetector
@@ -212,6 +214,37 @@ def test_the_text_tower_runs_once_in_a_whole_run(tmp_path: Path) -> None:
     with mock.patch.object(PromptLearner, "forward", autospec=True, side_effect=PromptLearner.forward) as text_tower:
         run_bundle(BUNDLE, ["inference.json"], dataset_dir=tmp_path, output_dir=tmp_path / "out", **options)
     assert text_tower.call_count == 1
+
+
+class WaitingNetwork(BrightnessNetwork):
+    """Goes on only when a slice of the next batch has been read."""
+
+    read: ClassVar[set[int]] = set()
+    batches: ClassVar[int] = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        WaitingNetwork.batches += 1
+        coming = 2 * WaitingNetwork.batches
+        for _ in range(3000):
+            if coming > 9 or coming in self.read:
+                return super().forward(images)
+            time.sleep(0.01)
+        raise AssertionError(f"slice {coming} is not read while the network works")
+
+
+def test_the_next_slices_are_read_while_the_network_works(tmp_path: Path, monkeypatch) -> None:
+    nib.save(phantom(ORIENTATIONS[0])[0], tmp_path / "volume.nii.gz")  # ten slices
+    read_slice = Scan.read_slice
+
+    def noted(scan: Scan, index: int) -> np.ndarray:
+        WaitingNetwork.read.add(index)
+        return read_slice(scan, index)
+
+    monkeypatch.setattr(Scan, "read_slice", noted)
+    waiting = BRIGHTNESS | {"network_def": {"_target_": "tests.test_bundle.WaitingNetwork"}, "window": [0.5, 1.0]}
+    options = {"image_size": 70, "batch_size": 2, "top_slices": 0, **waiting}
+    run_bundle(BUNDLE, ["inference.json"], dataset_dir=tmp_path, output_dir=tmp_path / "out", **options)
+    assert WaitingNetwork.batches == 5
 
 
 def test_one_bad_slice_loses_nothing_else(tmp_path: Path) -> None:

@@ -38,6 +38,10 @@ class DicomScan(Scan):
         plane: the slices to cut.
         warnings: what grouping found doubtful.
 
+    Attributes:
+        sources: where each acquired frame is read from, in the order of the array's slices, one time point after
+            another.
+
     Raises:
         ScanError: the volume that `plane` needs is over the limits.
     """
@@ -83,7 +87,7 @@ class DicomScan(Scan):
             warnings=[*warnings, *stacked.warnings, *plane_warnings, *_bit_warnings(instance), *table_warnings],
         )
         self.files = files
-        self._sources = stacked.sources
+        self.sources = stacked.sources
 
     @property
     def stem(self) -> str:
@@ -97,7 +101,7 @@ class DicomScan(Scan):
 
     def _read(self, index: int, place: int, time: int) -> np.ndarray:
         if self._slicing.axis == 2:
-            source = self._sources[time * self.shape[2] + place]
+            source = self.sources[time * self.shape[2] + place]
             return self._slicing.orient(read_frame(source.instance, source.frame).swapaxes(0, 1))
         if self._volume is None:
             self._volume = self._read_volume()
@@ -106,7 +110,7 @@ class DicomScan(Scan):
     def _read_volume(self) -> np.ndarray:
         volume = np.empty((*self.shape, 3) if self.color else self.shape, dtype=np.uint8 if self.color else np.float32)
         acquired = Slicing.acquired(self.shape)
-        for i, source in enumerate(self._sources):
+        for i, source in enumerate(self.sources):
             acquired.view(volume, i)[...] = read_frame(source.instance, source.frame)
         return volume
 

@@ -34,7 +34,8 @@ MAX_SEED_BYTES = 600_000
 FORMATS = {"dicom": 9, "nifti": 3, "picture": 3, "tiff": 3, "nrrd": 2, "metaimage": 2}
 """How often each format is drawn."""
 
-_SUFFIXES = ("", ".dcm", ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".jpg", ".bmp", ".tif", ".txt")
+_VOLUMES = (".nii", ".nii.gz", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd")
+_SUFFIXES = ("", ".dcm", *_VOLUMES, ".png", ".jpg", ".bmp", ".tif", ".txt")
 _NUMBERS = (0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 64, 127, 128, 255, 256, 512, 4096, 32767, 32768, 65535)
 _LARGE = (*_NUMBERS, 65536, 131073, 1 << 20, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, -1, -32768)
 _REALS = ("nan", "inf", "-inf", "1e308", "-1e308", "1e-320", "0", "-1", "1e39", "", "text", "1e", "0.5", "70000", "1,5")

@@ -26,6 +26,7 @@ from anomalyclip_med.errors import NotAScanError, ScanError
 _READERS: dict[str, Callable[[Path, Plane], Scan]] = {
     ".nii": NiftiScan,
     ".nii.gz": NiftiScan,
+    ".hdr": NiftiScan,
     ".nrrd": lambda path, plane: ItkScan(path, "nrrd", plane),
     ".nhdr": lambda path, plane: ItkScan(path, "nrrd", plane),
     ".mha": lambda path, plane: ItkScan(path, "metaimage", plane),

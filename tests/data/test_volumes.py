@@ -82,6 +82,26 @@ def test_a_slice_may_be_written_to(tmp_path, plane):
     assert scan.read_slice(0).max() == 1
 
 
+@pytest.mark.parametrize("kind", [nib.Nifti1Pair, nib.Nifti2Pair])
+def test_header_and_image_in_two_files(tmp_path, phantom, kind):
+    nib.save(kind(phantom, RAS_AFFINE), tmp_path / "v.img")
+    (scan,), skipped = find_scans([tmp_path])
+    assert skipped == []  # the .img is part of the scan
+    assert [file.name for file in scan.files] == ["v.hdr", "v.img"]
+    np.testing.assert_allclose(scan.affine, RAS_AFFINE)
+    np.testing.assert_array_equal(scan.read_slice(2), REFERENCE[Plane.AXIAL](phantom)[2])
+
+
+def test_an_analyze_header_does_not_tell_left_from_right(tmp_path, phantom):
+    nib.save(nib.AnalyzeImage(phantom, RAS_AFFINE), tmp_path / "v.img")
+    scans, skipped = find_scans([tmp_path])
+    assert scans == []
+    assert {s.path.name: (s.reason, s.unreadable) for s in skipped} == {
+        "v.hdr": ("not a NIfTI header", False),
+        "v.img": ("not an image", False),
+    }
+
+
 def test_time_points_follow_each_other(tmp_path):
     data = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
     nib.save(nib.Nifti1Image(data, np.diag([-1, -1, 1, 1])), tmp_path / "v.nii")

@@ -21,6 +21,7 @@ ultrasound cines, ...), NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF and BMP may lie
 mixed together. OUT receives
   scores.csv, scores.json          per slice, series and study
   SCAN/SCAN_map.nii.gz             the heat map in [0, 1] on the scan's own grid
+  SCAN/SCAN_map.json               how it was made, and its slices' scores
   SCAN/SCAN_map.png                of a 2-D image: the same as grey values
   SCAN/SCAN_overlay_0012.png       pictures of the highest scored slices
   manifest.jsonl                   log of the finished studies
@@ -54,6 +55,18 @@ An endless auxiliary set: textures and objects with defects and masks, seen
 through many cameras. Industrial-like by design: no organs, no lesions."""
 
 
+_CALIBRATE = """\
+Learn what normal scores are, from studies that are known to be normal:
+
+  anomalyclip-med score normal/ -o normal_results
+  anomalyclip-med calibrate normal_results -o calibration.json
+  anomalyclip-med score new/ -o results --calibration calibration.json
+
+Scores then come with their percentile among the normal ones. Normals should be
+of the same scanner, protocol and kind of patient, and as many as possible: of
+40 studies the highest tells no more than that it was the highest of 40."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     arguments = _parser().parse_args(argv)
@@ -80,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_weights(commands)
     _add_procedural(commands)
     _add_names(commands)
+    _add_calibrate(commands)
     return parser
 
 
@@ -145,6 +159,12 @@ def _add_score(commands: Any) -> None:
         "a patient's name ('anomalyclip-med names' tells which is which)",
     )
     option("--jobs", type=_positive, metavar="N", help="processes that read DICOM headers (default: 1)")
+    option = score.add_argument_group("results").add_argument
+    option(
+        "--calibration",
+        metavar="FILE",
+        help="from 'anomalyclip-med calibrate': tells each score's percentile among your normal scans",
+    )
     option("--top-slices", type=int, metavar="N", help="overlay pictures per scan (default: 3)")
     score.set_defaults(run=_score)
 
@@ -168,6 +188,7 @@ def _score(arguments: argparse.Namespace) -> int:
         "top_slices",
         "jobs",
         "show_names",
+        "calibration",
     )
     chosen = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.clip not in (None, "offline", "untrained"):
@@ -297,6 +318,28 @@ def _names(arguments: argparse.Namespace) -> int:
     rows = [(s.name, str(i), file) for s in scans for i, file in enumerate(dict.fromkeys(s.files))]
     rows += [(s.shown, "", s.path) for s in skipped]
     print(tabulate(rows, ("name", "file", "path"), tablefmt="plain", disable_numparse=True))
+    return 0
+
+
+def _add_calibrate(commands: Any) -> None:
+    calibrate = commands.add_parser(
+        "calibrate",
+        help="learn what normal scores are",
+        description=_CALIBRATE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    calibrate.add_argument("results", nargs="+", type=Path, metavar="OUT", help="folder of 'score' on normal studies")
+    calibrate.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="the calibration (.json)")
+    calibrate.set_defaults(run=_calibrate)
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    from anomalyclip_med.inferers import calibrate, write_calibration
+
+    calibration = calibrate(arguments.results)
+    write_calibration(arguments.output, calibration)
+    counts = calibration.counts
+    print(f"{arguments.output}: {counts['study']} normal studies, {counts['series']} series, {counts['slice']} slices")
     return 0
 
 

@@ -163,6 +163,11 @@ def test_a_mixture_of_scans_through_the_command_line(tmp_path: Path) -> None:
         values = np.asarray(image.dataobj)
         assert 0 <= values.min() <= values.max() <= 1
         assert b"UNTRAINED" in image.header["descrip"].item()
+        sidecar = json.loads((out / name / f"{name}_map.json").read_text())
+        assert sidecar["model"] == report["model"]
+        assert sidecar["notice"] == report["notice"]
+        assert sidecar["affine"] == entry["affine"]
+        assert sidecar["slices"] == entry["slices"]
         assert all((out / output).is_file() for output in entry["outputs"])
         assert len(list((out / name).glob("*_overlay_*.png"))) == 1
         assert (out / name / f"{name}_map.png").exists() == (len(scores) == 1)
@@ -298,7 +303,7 @@ def test_a_scan_that_cannot_be_written_loses_nothing_else(tmp_path: Path) -> Non
     series = {s["scan"]: s for study in report["studies"] for s in study["series"]}
     assert "could not be written" in series["a"]["write_failure"]
     assert series["a"]["score"] is not None
-    assert len(series["scores.csv_2"]["outputs"]) == 3
+    assert len(series["scores.csv_2"]["outputs"]) == 4
     assert (tmp_path / "out" / "scores.csv").is_file()
 
 

@@ -23,6 +23,7 @@ from anomalyclip_med.writers import (
     scores_table,
     write_map_nifti,
     write_map_png,
+    write_map_sidecar,
     write_overlay_png,
     write_scores_csv,
     write_scores_json,
@@ -72,11 +73,12 @@ def make_output_dir(path: str | Path) -> None:
 class ScanWriter:
     """Puts the maps back on their scans' grids and writes each scan's files when its last slice is done.
 
-    Per scan, in a folder of its name: ``<scan>_map.nii.gz`` on the scan's grid, ``<scan>_map.png`` for a 2-D scan,
-    and ``<scan>_overlay_<slice>.png`` of the highest scored slices; overlays of an earlier run are removed. Per run:
-    ``scores.csv`` and ``scores.json``. The map of one scan at a time lies in a temporary file in ``output_dir``, mapped
-    into memory, so that a long series takes disk and not memory. Files are written aside and moved into place when
-    complete. A scan whose files cannot be written is recorded, and the run goes on.
+    Per scan, in a folder of its name: ``<scan>_map.nii.gz`` on the scan's grid with ``<scan>_map.json`` beside it,
+    ``<scan>_map.png`` for a 2-D scan, and ``<scan>_overlay_<slice>.png`` of the highest scored slices; overlays of an
+    earlier run are removed. Per run: ``scores.csv`` and ``scores.json``. The map of one scan at a time lies in a
+    temporary file in ``output_dir``, mapped into memory, so that a long series takes disk and not memory. Files are
+    written aside and moved into place when complete. A scan whose files cannot be written is recorded, and the run goes
+    on.
 
     Args:
         results: filled by this handler.
@@ -175,6 +177,9 @@ class ScanWriter:
 
         path = folder / f"{scan.name}_map.nii.gz"
         write_map_nifti(path, self._map, scan, description)
+        yield path
+        path = folder / f"{scan.name}_map.json"
+        write_map_sidecar(path, result, self.provenance)
         yield path
         if len(scan.slices) == 1 and not result.failures:
             path = folder / f"{scan.name}_map.png"

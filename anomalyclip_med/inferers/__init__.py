@@ -1,16 +1,28 @@
 """Slice-wise scoring of scans: what a run finds, and how slice scores become series and study scores."""
 
 from anomalyclip_med.inferers.aggregation import highest_score
+from anomalyclip_med.inferers.calibration import (
+    Calibration,
+    calibrate,
+    map_threshold,
+    read_calibration,
+    write_calibration,
+)
 from anomalyclip_med.inferers.manifest import Manifest
 from anomalyclip_med.inferers.provenance import UNTRAINED_NOTICE, provenance
 from anomalyclip_med.inferers.results import IncompleteRunError, RunResults, ScanResult
 
 __all__ = [
     "UNTRAINED_NOTICE",
+    "Calibration",
     "IncompleteRunError",
     "Manifest",
     "RunResults",
     "ScanResult",
+    "calibrate",
     "highest_score",
+    "map_threshold",
     "provenance",
+    "read_calibration",
+    "write_calibration",
 ]

@@ -7,23 +7,28 @@ from importlib.metadata import version
 from typing import Any
 
 from anomalyclip_med import __version__
+from anomalyclip_med.inferers.calibration import Calibration
 from anomalyclip_med.networks import AnomalyCLIP
 
 UNTRAINED_NOTICE = "UNTRAINED: random weights or prompts; scores and maps mean nothing"
 
 
-def provenance(detector: AnomalyCLIP, **settings: Any) -> dict[str, Any]:
+def provenance(detector: AnomalyCLIP, calibration: Calibration | None = None, **settings: Any) -> dict[str, Any]:
     """Collect what is needed to make a result again.
 
     Args:
         detector: the detector that scored.
+        calibration: what the scores are compared with.
         settings: settings of the run that do not belong to the detector, such as the window.
 
     Returns:
         Plain values, fit for JSON.
+
+    Raises:
+        ConfigurationError: the calibration is of another model or of other settings.
     """
     packages = ("torch", "monai", "open_clip_torch", "numpy", "pydicom", "nibabel", "SimpleITK")
-    return {
+    record = {
         "package": "anomalyclip_med",
         "version": __version__,
         "python": platform.python_version(),
@@ -34,3 +39,7 @@ def provenance(detector: AnomalyCLIP, **settings: Any) -> dict[str, Any]:
         "settings": settings,
         "warnings": list(detector.warnings),
     }
+    if calibration:
+        calibration.check(record)
+        record["calibration"] = calibration.describe()
+    return record

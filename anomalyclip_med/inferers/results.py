@@ -14,6 +14,7 @@ import numpy as np
 from anomalyclip_med.data import Plane, Scan, SkippedFile, find_scans
 from anomalyclip_med.errors import ConfigurationError, ScanError
 from anomalyclip_med.inferers.aggregation import highest_score
+from anomalyclip_med.inferers.calibration import Calibration
 from anomalyclip_med.inferers.manifest import MAX_DEATHS, Manifest
 
 logger = logging.getLogger(__name__)
@@ -89,11 +90,15 @@ class RunResults:
     Args:
         scans: scans of the run.
         skipped: files that belong to no scan.
+        calibration: what tells each score's percentile among normal ones, where there is one.
     """
 
-    def __init__(self, scans: Sequence[Scan], skipped: Sequence[SkippedFile]) -> None:
+    def __init__(
+        self, scans: Sequence[Scan], skipped: Sequence[SkippedFile], calibration: Calibration | None = None
+    ) -> None:
         self.scans = [ScanResult(scan, np.full(len(scan.slices), np.nan)) for scan in scans]
         self.skipped = list(skipped)
+        self.calibration = calibration
         self._manifest: Manifest | None = None
         self._studies: dict[str, list[int]] = {}
         for number, scan in enumerate(scans):
@@ -109,6 +114,7 @@ class RunResults:
         exclude: str | Path | None = None,
         jobs: int = 1,
         show_names: bool = True,
+        calibration: Calibration | None = None,
     ) -> RunResults:
         """Find the scans in files and folders.
 
@@ -118,6 +124,7 @@ class RunResults:
             exclude: a folder that is not looked into, such as that of the results.
             jobs: processes that read DICOM headers.
             show_names: whether outputs may hold files' names and paths, or hashes stand for them.
+            calibration: what tells each score's percentile among normal ones, where there is one.
 
         Raises:
             ScanError: a path does not exist, or there is no scan in any of them.
@@ -135,7 +142,7 @@ class RunResults:
                 f"no scan found in {', '.join(listed)}: {len(skipped)} file(s) skipped{first}. Give files or "
                 "folders with DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF or BMP images"
             )
-        return cls(scans, skipped)
+        return cls(scans, skipped, calibration)
 
     def resume(self, manifest: Manifest) -> None:
         """Take over what earlier runs into the same folder have finished, and log what this one does.
@@ -214,7 +221,10 @@ class RunResults:
     def _record(self, study: str) -> dict[str, Any]:
         results = self._of_study(study)
         score = highest_score(r.score for r in results)
-        return {"study": study, "score": _finite(score), "series": [r.record() for r in results]}
+        record = {"study": study, "score": _finite(score), "series": [r.record() for r in results]}
+        if self.calibration:
+            self.calibration.annotate(record)
+        return record
 
 
 def _unscored(study: dict[str, Any]) -> list[str]:

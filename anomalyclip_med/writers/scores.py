@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from tabulate import tabulate
 
-from anomalyclip_med.inferers.results import RunResults
+from anomalyclip_med.inferers.results import RunResults, ScanResult
 
 _COLUMNS = (
     "level",
@@ -24,6 +24,7 @@ _COLUMNS = (
     "position_mm",
     "instance",
     "score",
+    "percentile",
     "weights",
 )
 
@@ -33,22 +34,25 @@ _MOST_ROWS = 40
 
 
 def write_scores_csv(path: Path, results: RunResults, provenance: dict[str, Any]) -> None:
-    """One row per slice, series and study; an empty score stands for a slice that could not be scored."""
+    """One row per slice, series and study; an empty score stands for a slice that could not be scored.
+
+    The percentile is that among the normals of a calibration, empty without one.
+    """
     weights = _weights_label(provenance)
     with _replaced(path) as file:
         writer = csv.DictWriter(file, _COLUMNS, restval="", lineterminator="\n")
         writer.writeheader()
         for study in results.studies():
             common = {"study": study["study"], "weights": weights}
-            writer.writerow({"level": "study", "score": _number(study["score"]), **common})
+            writer.writerow({"level": "study", **_scores(study), **common})
             for series in study["series"]:
                 common |= {name: series[name] for name in ("series", "scan", "source")}
-                writer.writerow({"level": "series", "score": _number(series["score"]), **common})
+                writer.writerow({"level": "series", **_scores(series), **common})
                 for entry in series["slices"]:
                     row = {name: entry[name] for name in ("slice", "frame", "instance")}
                     position = entry["position_mm"]
                     row |= {"level": "slice", "position_mm": "" if position is None else f"{position:.3f}"}
-                    writer.writerow({**common, **row, "score": _number(entry["score"])})
+                    writer.writerow({**common, **row, **_scores(entry)})
 
 
 def write_scores_json(path: Path, results: RunResults, provenance: dict[str, Any]) -> None:
@@ -59,12 +63,19 @@ def write_scores_json(path: Path, results: RunResults, provenance: dict[str, Any
         file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def write_map_sidecar(path: Path, result: ScanResult, provenance: dict[str, Any]) -> None:
+    """What a map alone does not tell, beside it as JSON: its scan, the slices' scores, how it was made."""
+    record = {name: value for name, value in result.record().items() if name != "outputs"}
+    path.write_text(json.dumps({**provenance, **record}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
 def scores_table(results: RunResults) -> str:
     """A table of the series, for a terminal; of many, the highest scored."""
     series = [entry for study in results.studies() for entry in study["series"]]
     left_out = len(series) - _MOST_ROWS
     if left_out > 0:
         series = sorted(series, key=lambda s: -1.0 if s["score"] is None else s["score"], reverse=True)[:_MOST_ROWS]
+    calibrated = results.calibration is not None
     rows = []
     for entry in series:
         scores = [-1.0 if s["score"] is None else s["score"] for s in entry["slices"]]
@@ -76,11 +87,13 @@ def scores_table(results: RunResults) -> str:
                 entry["modality"] or entry["format"],
                 len(scores),
                 f"{entry['score']:.4f}" if scored else "failed",
+                *([f"{entry['percentile']:.1f}" if "percentile" in entry else ""] if calibrated else []),
                 scores.index(max(scores)) if scored else "",
                 len(entry["warnings"]) + failures + ("write_failure" in entry) or "",
             )
         )
-    headers = ("scan", "kind", "slices", "score", "top slice", "warnings")
+    percentile = ["percentile of normals"] if calibrated else []
+    headers = ("scan", "kind", "slices", "score", *percentile, "top slice", "warnings")
     table = tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
     return table + (f"\nand {left_out} more with lower scores, see scores.csv" if left_out > 0 else "")
 
@@ -99,5 +112,9 @@ def _weights_label(provenance: dict[str, Any]) -> str:
     return f"{model['clip']} + {model['prompts']}" if provenance["trained"] else "UNTRAINED"
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6f}"
+def _scores(record: dict[str, Any]) -> dict[str, str]:
+    score, percentile = record["score"], record.get("percentile")
+    return {
+        "score": "" if score is None else f"{score:.6f}",
+        "percentile": "" if percentile is None else f"{percentile:.2f}",
+    }

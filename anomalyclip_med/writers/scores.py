@@ -75,7 +75,7 @@ def scores_table(results: RunResults) -> str:
     left_out = len(series) - _MOST_ROWS
     if left_out > 0:
         series = sorted(series, key=lambda s: -1.0 if s["score"] is None else s["score"], reverse=True)[:_MOST_ROWS]
-    calibrated = results.calibration is not None
+    calibrated = bool(results.calibration)
     rows = []
     for entry in series:
         scores = [-1.0 if s["score"] is None else s["score"] for s in entry["slices"]]
@@ -92,7 +92,7 @@ def scores_table(results: RunResults) -> str:
                 len(entry["warnings"]) + failures + ("write_failure" in entry) or "",
             )
         )
-    percentile = ["percentile of normals"] if calibrated else []
+    percentile = [f"percentile of {results.calibration.counts['series']} normals"] if results.calibration else []
     headers = ("scan", "kind", "slices", "score", *percentile, "top slice", "warnings")
     table = tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
     return table + (f"\nand {left_out} more with lower scores, see scores.csv" if left_out > 0 else "")

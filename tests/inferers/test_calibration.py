@@ -177,7 +177,7 @@ def test_the_three_commands(tmp_path, capsys):
     assert main(["calibrate", str(tmp_path / "n"), "-o", file]) == 0
     assert "5 normal studies, 5 series, 5 slices" in capsys.readouterr().out
     assert main(["score", str(tmp_path / "new"), "-o", str(tmp_path / "out"), *model, "--calibration", file]) == 0
-    assert "percentile of normals" in capsys.readouterr().out
+    assert "percentile of 5 normals" in capsys.readouterr().out
     normals = [s["score"] for s in json.loads((tmp_path / "n" / "scores.json").read_text())["studies"]]
     report = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert report["calibration"]["normals"] == {"study": 5, "series": 5, "slice": 5}

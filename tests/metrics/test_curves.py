@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.measure import label
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from anomalyclip_med.errors import MetricError
-from anomalyclip_med.metrics import aupro, auroc, average_precision
+from anomalyclip_med.metrics import aupro, auroc, average_precision, f1_max, pixel_ranking
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,44 @@ def test_golden_figures(recorded: tuple[dict[str, np.ndarray], dict[str, float]]
     assert auroc(maps, masks) == pytest.approx(expected["pixel_auroc"], abs=1e-9)
     assert average_precision(maps, masks) == pytest.approx(expected["pixel_ap"], abs=1e-9)
     assert aupro(maps, masks) == pytest.approx(expected["aupro_exact_fpr_0_3"], abs=1e-9)
+    scores, labels = arrays["image_scores"], arrays["image_labels"]
+    assert auroc(scores, labels) == pytest.approx(expected["image_auroc"], abs=1e-9)
+    assert average_precision(scores, labels) == pytest.approx(expected["image_ap"], abs=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(2, 300),
+    levels=st.integers(1, 40),
+    dtype=st.sampled_from([np.float32, np.float64, np.int64]),
+)
+def test_figures_equal_scikit_learns(seed: int, count: int, levels: int, dtype: type) -> None:
+    rng = np.random.default_rng(seed)
+    scores = (rng.integers(-levels, levels, count) / (1 if dtype is np.int64 else 7)).astype(dtype)
+    labels = rng.random(count) < 0.4
+    labels[:2] = 0, 1
+    assert auroc(scores, labels) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    assert average_precision(scores, labels) == pytest.approx(average_precision_score(labels, scores), abs=1e-12)
+    precision, recall, _ = precision_recall_curve(labels, scores)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
+    assert f1_max(scores, labels) == pytest.approx(f1.max(), abs=1e-12)
+
+
+def test_millions_of_pixels_are_counted_by_several_threads_alike() -> None:
+    rng = np.random.default_rng(0)
+    maps, masks = rng.random((40, 256, 256), dtype=np.float32), np.zeros((40, 256, 256), bool)
+    masks[:, 30:90, 40:80] = True
+    ranking = pixel_ranking(maps, masks)
+    order = rng.permutation(40)
+    again = pixel_ranking(maps[order], masks[order])
+    np.testing.assert_array_equal(ranking.above, again.above)
+    np.testing.assert_array_equal(ranking.not_below, again.not_below)
+    assert ranking.auroc() == pytest.approx(roc_auc_score(masks.ravel(), maps.ravel()), abs=1e-12)
+    normal = np.sort(maps[~masks])
+    highest = maps[masks].max()
+    assert ranking.above[0] == (normal > highest).sum()
+    assert ranking.weights.sum() == pytest.approx(1)
 
 
 def aupro_by_walking(maps: np.ndarray, masks: np.ndarray, limit: float) -> float:
@@ -70,7 +109,7 @@ def test_perfect_and_constant_maps() -> None:
     assert auroc(np.zeros((2, 10, 10)), masks) == 0.5
 
 
-@pytest.mark.parametrize("metric", [auroc, average_precision, aupro])
+@pytest.mark.parametrize("metric", [auroc, average_precision, f1_max, aupro])
 def test_undefined_is_an_error(metric) -> None:
     with pytest.raises(MetricError, match="only normal"):
         metric(np.zeros((1, 2, 2)), np.zeros((1, 2, 2)))

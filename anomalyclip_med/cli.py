@@ -161,6 +161,11 @@ def _add_score(commands: Any) -> None:
     option("--jobs", type=_positive, metavar="N", help="processes that read DICOM headers (default: 1)")
     option = score.add_argument_group("results").add_argument
     option(
+        "--aggregation",
+        metavar="RULE",
+        help="how slice scores make that of a series: max, top3 (mean of the highest 3), p95 (default: max)",
+    )
+    option(
         "--calibration",
         metavar="FILE",
         help="from 'anomalyclip-med calibrate': tells each score's percentile among your normal scans",
@@ -188,6 +193,7 @@ def _score(arguments: argparse.Namespace) -> int:
         "top_slices",
         "jobs",
         "show_names",
+        "aggregation",
         "calibration",
     )
     chosen = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}

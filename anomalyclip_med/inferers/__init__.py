@@ -1,6 +1,6 @@
 """Slice-wise scoring of scans: what a run finds, and how slice scores become series and study scores."""
 
-from anomalyclip_med.inferers.aggregation import highest_score
+from anomalyclip_med.inferers.aggregation import aggregate, check_aggregation
 from anomalyclip_med.inferers.calibration import (
     Calibration,
     calibrate,
@@ -19,8 +19,9 @@ __all__ = [
     "Manifest",
     "RunResults",
     "ScanResult",
+    "aggregate",
     "calibrate",
-    "highest_score",
+    "check_aggregation",
     "map_threshold",
     "provenance",
     "read_calibration",

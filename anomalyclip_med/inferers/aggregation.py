@@ -1,18 +1,48 @@
-"""From slice scores to the score of a series and of a study."""
+"""From slice scores to the score of a series, from image scores to that of a patient."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 
+import numpy as np
 
-def highest_score(scores: Iterable[float]) -> float:
-    """The highest of the scores: one abnormal slice makes a series abnormal, one series a study.
+from anomalyclip_med.errors import ConfigurationError
+
+_RULE = re.compile(r"max|top[1-9]\d*|p\d+(\.\d+)?")
+
+
+def check_aggregation(rule: str) -> str:
+    """Return the rule, if it is one.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if not _RULE.fullmatch(rule) or (rule[0] == "p" and float(rule[1:]) > 100):
+        raise ConfigurationError(f"aggregation={rule!r} is unknown: use max, top3 (mean of the highest 3) or p95")
+    return rule
+
+
+def aggregate(scores: Iterable[float], rule: str = "max") -> float:
+    """One score for many.
 
     Args:
         scores: in [0, 1]; NaN stands for a slice or series that could not be scored and is passed over.
+        rule: "max", because one abnormal slice makes a series abnormal; "top3", the mean of the highest 3, or of all
+            where they are fewer; "p95", their 95th percentile. Likewise with other numbers.
 
     Returns:
-        The maximum, NaN where there is nothing to take it of.
+        The score, NaN where there is nothing to take it of.
+
+    Raises:
+        ConfigurationError: the rule is unknown.
     """
-    return max((s for s in scores if not math.isnan(s)), default=math.nan)
+    known = np.sort([s for s in scores if not math.isnan(s)])
+    if check_aggregation(rule) and not len(known):
+        return math.nan
+    if rule == "max":
+        return float(known[-1])
+    if rule.startswith("top"):
+        return float(known[-int(rule[3:]) :].mean())
+    return float(np.percentile(known, float(rule[1:])))

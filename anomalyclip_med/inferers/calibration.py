@@ -104,7 +104,7 @@ class Calibration:
 def comparable(model: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     """The settings that scores depend on, out of a provenance; as JSON keeps them."""
     relevant = {k: v for k, v in model.items() if k not in _NAMES}
-    relevant |= {k: settings.get(k) for k in ("window", "empty_below", "plane")}
+    relevant |= {k: settings.get(k) for k in ("window", "empty_below", "plane", "aggregation")}
     return dict(json.loads(json.dumps(relevant)))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from anomalyclip_med.data import Plane, Scan, SkippedFile, find_scans
 from anomalyclip_med.errors import ConfigurationError, ScanError
-from anomalyclip_med.inferers.aggregation import highest_score
+from anomalyclip_med.inferers.aggregation import aggregate, check_aggregation
 from anomalyclip_med.inferers.calibration import Calibration
 from anomalyclip_med.inferers.manifest import MAX_DEATHS, Manifest
 
@@ -35,6 +35,7 @@ class ScanResult:
         empty: slices with next to nothing to see, which have score 0 for that reason.
         write_failure: why the scan's files could not be written, empty where they were.
         outputs: files written for this scan, relative to the folder of the results.
+        aggregation: how slice scores make that of the series, see :func:`anomalyclip_med.inferers.aggregate`.
     """
 
     scan: Scan
@@ -43,11 +44,12 @@ class ScanResult:
     empty: set[int] = field(default_factory=set)
     write_failure: str = ""
     outputs: list[str] = field(default_factory=list)
+    aggregation: str = "max"
 
     @property
     def score(self) -> float:
-        """Score of the series: that of its most abnormal slice."""
-        return highest_score(self.scores)
+        """Score of the series."""
+        return aggregate(self.scores, self.aggregation)
 
     def top_slices(self, count: int) -> list[int]:
         """Numbers of the highest scored slices, highest first."""
@@ -91,12 +93,21 @@ class RunResults:
         scans: scans of the run.
         skipped: files that belong to no scan.
         calibration: what tells each score's percentile among normal ones, where there is one.
+        aggregation: how slice scores make that of a series; a study has that of its most abnormal series.
+
+    Raises:
+        ConfigurationError: there is no such aggregation.
     """
 
     def __init__(
-        self, scans: Sequence[Scan], skipped: Sequence[SkippedFile], calibration: Calibration | None = None
+        self,
+        scans: Sequence[Scan],
+        skipped: Sequence[SkippedFile],
+        calibration: Calibration | None = None,
+        aggregation: str = "max",
     ) -> None:
-        self.scans = [ScanResult(scan, np.full(len(scan.slices), np.nan)) for scan in scans]
+        rule = check_aggregation(aggregation)
+        self.scans = [ScanResult(scan, np.full(len(scan.slices), np.nan), aggregation=rule) for scan in scans]
         self.skipped = list(skipped)
         self.calibration = calibration
         self._manifest: Manifest | None = None
@@ -115,6 +126,7 @@ class RunResults:
         jobs: int = 1,
         show_names: bool = True,
         calibration: Calibration | None = None,
+        aggregation: str = "max",
     ) -> RunResults:
         """Find the scans in files and folders.
 
@@ -125,10 +137,11 @@ class RunResults:
             jobs: processes that read DICOM headers.
             show_names: whether outputs may hold files' names and paths, or hashes stand for them.
             calibration: what tells each score's percentile among normal ones, where there is one.
+            aggregation: how slice scores make that of a series.
 
         Raises:
             ScanError: a path does not exist, or there is no scan in any of them.
-            ConfigurationError: the plane is unknown.
+            ConfigurationError: the plane or the aggregation is unknown.
         """
         if plane not in set(Plane):
             raise ConfigurationError(f"plane={plane!r} is unknown: use {', '.join(Plane)}")
@@ -142,7 +155,7 @@ class RunResults:
                 f"no scan found in {', '.join(listed)}: {len(skipped)} file(s) skipped{first}. Give files or "
                 "folders with DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF or BMP images"
             )
-        return cls(scans, skipped, calibration)
+        return cls(scans, skipped, calibration, aggregation)
 
     def resume(self, manifest: Manifest) -> None:
         """Take over what earlier runs into the same folder have finished, and log what this one does.
@@ -220,7 +233,7 @@ class RunResults:
 
     def _record(self, study: str) -> dict[str, Any]:
         results = self._of_study(study)
-        score = highest_score(r.score for r in results)
+        score = aggregate(r.score for r in results)
         record = {"study": study, "score": _finite(score), "series": [r.record() for r in results]}
         if self.calibration:
             self.calibration.annotate(record)

@@ -9,7 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from anomalyclip_med.inferers import IncompleteRunError, RunResults, highest_score
+from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.inferers import IncompleteRunError, RunResults, aggregate
 
 
 @pytest.fixture
@@ -19,10 +20,16 @@ def results(tmp_path: Path) -> RunResults:
     return RunResults.of_paths(tmp_path)
 
 
-def test_highest_score() -> None:
-    assert highest_score([0.2, math.nan, 0.7]) == 0.7
-    assert math.isnan(highest_score([math.nan]))
-    assert math.isnan(highest_score([]))
+def test_many_scores_make_one() -> None:
+    assert aggregate([0.2, math.nan, 0.7]) == 0.7
+    assert aggregate([0.2, math.nan, 0.7, 0.4], "top2") == pytest.approx(0.55)
+    assert aggregate([0.2, 0.4], "top9") == pytest.approx(0.3)
+    assert aggregate(np.arange(101) / 100, "p95") == pytest.approx(0.95)
+    assert math.isnan(aggregate([math.nan]))
+    assert math.isnan(aggregate([], "top3"))
+    for wrong in ("mean", "top", "top0", "p101", "p", ""):
+        with pytest.raises(ConfigurationError, match="aggregation="):
+            aggregate([], wrong)
 
 
 def test_items_are_all_slices_in_order(results: RunResults) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -477,6 +478,90 @@ def test_evaluation(tmp_path: Path) -> None:
         assert report["mean"][metric] == pytest.approx(1.0)
     assert report["classes"]["skin"]["images"] == 4
     assert report["classes"]["skin"]["anomalous"] == 2
+
+
+def labelled_pictures(folder: Path, count: int = 9) -> None:
+    """Two classes with noise that the masks lift a little, and a data list of them."""
+    rng = np.random.default_rng(1)
+    entries = []
+    for number in range(count):
+        mask = np.zeros((56, 56), np.uint8)
+        mask[10 : 10 + 5 * (number % 3), 20:40] = 255
+        picture = rng.integers(0, 200, (56, 56)) + 30 * (mask > 0)
+        Image.fromarray(picture.astype(np.uint8)).save(folder / f"{number}.png")
+        Image.fromarray(mask).save(folder / f"{number}_mask.png")
+        entry = {"image": f"{number}.png", "label": int(mask.any()), "class": "brain" if number % 2 else "skin"}
+        entries.append({**entry, "mask": f"{number}_mask.png"})
+    (folder / "datalist.json").write_text(json.dumps({"test": entries}))
+
+
+def evaluated(folder: Path, **options) -> dict:
+    run_bundle(
+        BUNDLE,
+        ["inference.json", "evaluate.json"],
+        dataset_dir=str(folder),
+        output_dir=folder / "out",
+        image_size=56,
+        **BRIGHTNESS,
+        **options,
+    )
+    return json.loads((folder / "out" / "metrics.json").read_text())
+
+
+def test_evaluation_in_bounded_memory_tells_what_the_exact_figures_lie_between(tmp_path: Path) -> None:
+    labelled_pictures(tmp_path)
+    exact, counted = evaluated(tmp_path), evaluated(tmp_path, max_pixels=4 * 56 * 56)
+    assert exact["exact"]
+    assert not counted["exact"]
+    for name, record in counted["classes"].items():
+        for metric, (low, high) in record["bounds"].items():
+            assert low <= exact["classes"][name][metric] <= high
+            assert record[metric] == pytest.approx(exact["classes"][name][metric], abs=1e-4)
+        assert record["image_auroc"] == exact["classes"][name]["image_auroc"]
+        assert "pixel_aupro_reference" not in record
+
+
+def test_evaluation_beside_published_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labelled_pictures(tmp_path)
+    report = evaluated(tmp_path, dataset_name="headct")
+    assert {"metric": "image_auroc", "percent": 93.4}.items() <= report["published"][0].items()
+    printed = capsys.readouterr().out
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed.splitlines() if line[:1] == "|"]
+    assert table[0] == ["objects", "pixel_auroc", "pixel_aupro", "image_auroc", "image_ap"]
+    assert [row[0] for row in table[2:5]] == ["brain", "skin", "mean"]
+    assert table[4][1:] == [f"{100 * report['mean'][m]:.1f}" for m in table[0][1:]]
+    assert table[5][1:] == ["", "", "93.4", "91.6"]
+    with (tmp_path / "out" / "metrics.csv").open() as file:
+        rows = {row["class"]: row for row in csv.DictReader(file)}
+    for name, record in report["classes"].items():
+        assert float(rows[name]["pixel_aupro"]) == record["pixel_aupro"]
+        low, high = record["intervals"]["image_auroc"]
+        assert (float(rows[name]["image_auroc_low"]), float(rows[name]["image_auroc_high"])) == (low, high)
+        assert low <= record["image_auroc"] <= high
+    assert Image.open(tmp_path / "out" / "curves.png").size[0] > 600
+
+
+def test_evaluation_on_two_ranks_is_that_of_one(tmp_path: Path) -> None:
+    labelled_pictures(tmp_path)
+    one = evaluated(tmp_path)
+    files = [str(CONFIGS / name) for name in ("inference.json", "evaluate.json", "multi_gpu_evaluate.json")]
+    network = json.dumps(BRIGHTNESS["network_def"])
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
+            *("-m", "monai.bundle", "run", "--config_file", str(files), "--network_def", network),
+            *("--dataset_dir", str(tmp_path), "--output_dir", str(tmp_path / "two"), "--image_size", "56", *AS_TYPED),
+        ],
+        cwd=REPOSITORY,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    two = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    assert two["classes"] == one["classes"]
+    assert two["mean"] == one["mean"]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "mask"])

@@ -100,6 +100,11 @@ class Ranking:
         kept = fpr_limit - reached
         return float((self.weights * (ramp + kept))[start < fpr_limit].sum() / fpr_limit)
 
+    def curve(self) -> tuple[np.ndarray, np.ndarray]:
+        """Points of the curve from (0, 0) to (1, 1): false-positive rates, and weighted recall."""
+        fpr = np.concatenate([[0], self.not_below / self.normals, [1]])
+        return fpr, np.concatenate([[0], np.cumsum(self.weights), [1]])
+
     def with_ties_broken(self, anomalous_first: bool) -> Ranking:
         """The ranking in which of each score the anomalous samples, or the normal ones, come first."""
         counted = self.above if anomalous_first else self.not_below

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
 from torch import Tensor, nn
 
 from anomalyclip_med.networks.anomalyclip import AnomalyCLIP
@@ -38,8 +39,11 @@ class SingleTensorDetector(nn.Module):
         Returns:
             (B, 2, S, S) in [0, 1]: channel 0 the anomaly map, channel 1 the image score on every pixel.
         """
-        score, anomaly_map = self.detector((images - self.mean) / self.std)
-        return torch.cat([anomaly_map, score[:, None, None, None].expand_as(anomaly_map)], dim=1)
+        # Every operation on a MetaTensor takes a detour through Python: a third of the time on two cores.
+        plain = images.as_tensor() if isinstance(images, MetaTensor) else images
+        score, anomaly_map = self.detector((plain - self.mean) / self.std)
+        out = torch.cat([anomaly_map, score[:, None, None, None].expand_as(anomaly_map)], dim=1)
+        return MetaTensor(out).copy_meta_from(images) if isinstance(images, MetaTensor) else out
 
     def __prepare_scriptable__(self) -> nn.Module:
         """What ``torch.jit.script`` compiles: a trace, because the text tower's features enter as constants."""

@@ -52,7 +52,7 @@ def slice_ranges(slices: Iterable[int]) -> str:
             ranges[-1][1] = index
         else:
             ranges.append([index, index])
-    return ", ".join(f"{a}" if a == b else f"{a}–{b}" for a, b in ranges)  # noqa: RUF001 - a range's dash
+    return ", ".join(f"{a}" if a == b else f"{a}\N{EN DASH}{b}" for a, b in ranges)
 
 
 def failure_reason(entry: dict[str, Any]) -> str:
@@ -89,7 +89,7 @@ def voxel_size(series: dict[str, Any]) -> str:
         return "unknown"
     sizes = np.linalg.norm(np.asarray(series["affine"])[:3, :3], axis=0)
     stacked = series["shape"][2] > 1 and series["slices"][0]["position_mm"] is not None
-    return " × ".join(f"{size:.2f}" for size in sizes[: 3 if stacked else 2]) + " mm"  # noqa: RUF001
+    return " \N{MULTIPLICATION SIGN} ".join(f"{size:.2f}" for size in sizes[: 3 if stacked else 2]) + " mm"
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:

@@ -364,7 +364,7 @@ def test_the_index_ranks_and_links(tmp_path: Path, opened: Callable[..., Any]) -
     folder.mkdir()
     report = StudyReport(tmp_path)
     report.add_scan(results.scans[2], np.zeros(scans[2].shape, np.float32), LOAD)
-    report.write(folder / "report.html", studies[2], PROVENANCE)
+    report.write(folder / "report.html", studies[2], PROVENANCE, index="../index.html")
     studies[2]["report"] = "a folder #1/report.html"
     write_index(tmp_path / "index.html", studies, PROVENANCE, results.skipped)
 
@@ -380,6 +380,8 @@ def test_the_index_ranks_and_links(tmp_path: Path, opened: Callable[..., Any]) -
     page.click(".cards a")
     shows(page, 1)
     assert page.locator("h1").inner_text() == "Study study_of_high"
+    page.click("header a")
+    assert page.locator("h1").inner_text() == "Studies by score"
 
 
 def test_a_long_series_is_thinned_and_says_so(tmp_path: Path, opened: Callable[..., Any]) -> None:

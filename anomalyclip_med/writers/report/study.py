@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from markupsafe import Markup
@@ -91,6 +92,9 @@ class StudyReport:
             result: the scan with its scores.
             anomaly_map: of the scan's shape, float32 in [0, 1], NaN where a slice was not scored.
             load: reads the slices as the model saw them.
+
+        Raises:
+            OSError: no room for the temporary file.
         """
         scan = result.scan
         total = len(scan.slices)
@@ -112,7 +116,7 @@ class StudyReport:
             if index in top:
                 series.thumbnails[index] = thumbnail_webp(image, values, series.aspect)
 
-    def write(self, path: Path, record: dict[str, Any], provenance: dict[str, Any]) -> None:
+    def write(self, path: Path, record: dict[str, Any], provenance: dict[str, Any], index: str | None = None) -> None:
         """Write the page; nothing can be added afterwards.
 
         Args:
@@ -120,6 +124,7 @@ class StudyReport:
             record: the study's, as `RunResults.studies` gives it. It and its series may have a ``percentile`` among
                 the user's normals, 0 to 100.
             provenance: see :func:`anomalyclip_med.inferers.provenance`.
+            index: path of the run's index relative to this page, for a link back.
         """
         with self._file:
             shown = self._shown()
@@ -132,6 +137,7 @@ class StudyReport:
                 "study.html",
                 "viewer.js",
                 provenance,
+                index=quote(index) if index else None,
                 study=record,
                 series=series,
                 scale=scale_stops(),

@@ -221,6 +221,7 @@ def test_the_map_lies_where_it_belongs_in_the_colours_of_the_fixed_scale(
     hot = np.zeros(scan.shape, np.float32)
     view = scan.slice_view(hot, 2)
     view[5, 30], view[20, 10], view[28, 38] = 1.0, 0.5, 0.1
+    scan.slice_view(hot, 1)[7, 8] = 0.5
     # The picture is white around the hottest spot.
     scan.slice_view(values, 2)[2:9, 25:36] = 1
     nib.save(nib.Nifti1Image(values, affine), tmp_path / "volume.nii")
@@ -237,7 +238,7 @@ def test_the_map_lies_where_it_belongs_in_the_colours_of_the_fixed_scale(
         # A canvas multiplies with the transparency, which rounds faint colours.
         np.testing.assert_allclose(overlay[row, column, 3], colors[value, 3], atol=1)
         np.testing.assert_allclose(overlay[row, column, :3], colors[value, :3], atol=255 / colors[value, 3] + 1)
-    assert np.count_nonzero(overlay[..., 3]) == 3  # half of the scale is half of it, whatever the slice's highest value
+    assert np.count_nonzero(overlay[..., 3]) == 3
     assert image[5, 30, 0] > 200
     assert image[20, 10, 0] < 60
 
@@ -248,6 +249,9 @@ def test_the_map_lies_where_it_belongs_in_the_colours_of_the_fixed_scale(
     edges = [page.inner_text(f".edge.{side}") for side in ("top", "right", "bottom", "left")]
     assert edges == ["A", "L", "P", "R"]
 
+    page.fill(".position", "1")  # half of the scale stays half of it where nothing is higher
+    shows(page, 1)
+    assert pixels(page, ".overlay")[7, 8, 3] == pytest.approx(colors[128, 3], abs=1)
     page.fill(".position", "0")
     shows(page, 0)
     assert not pixels(page, ".overlay").any()
@@ -414,6 +418,15 @@ def test_a_study_of_many_series_is_thinned_as_a_whole(tmp_path: Path, opened: Ca
     assert held == [f"slice-0-{i}" for i in (0, 8, 16, 24, 32, 38, 39)] + ["slice-1-0", "slice-1-1"]
     assert "one in 8" in page.inner_text("#series-0 .thinned")
     assert page.locator("#series-1 .thinned").count() == 0
+
+
+def test_large_pictures_are_reduced_and_say_so(tmp_path: Path, opened: Callable[..., Any]) -> None:
+    page = opened(written(tmp_path, *made([MadeScan("scan", 1, side=1500)])))
+    page.wait_for_selector(".screen[data-shown='0']")
+    assert pixels(page, ".image").shape[:2] == (1024, 1024)
+    assert pixels(page, ".overlay").shape[:2] == (256, 256)
+    assert "to 1024 pixels" in page.inner_text(".reduced")
+    assert page.locator(".position, .plot").count() == 0
 
 
 def test_a_name_that_is_no_unicode_is_written(tmp_path: Path) -> None:

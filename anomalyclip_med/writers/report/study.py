@@ -44,6 +44,7 @@ class _Series:
 
     Attributes:
         pixels: (rows, columns) of its slices.
+        side: pixels of the longer side of their pictures at most.
         aspect: width of a slice over its height, in mm.
         edges: letters of the patient's directions at the top, right, bottom and left; empty where unknown.
         cropped: only a region of each slice was scored.
@@ -54,6 +55,7 @@ class _Series:
     """
 
     pixels: tuple[int, int]
+    side: int
     aspect: float
     edges: tuple[str, ...]
     cropped: bool
@@ -101,8 +103,17 @@ class StudyReport:
         # An empty slice scores 0 for being empty: nothing to jump to.
         top = [index for index in result.top_slices(self.top_slices) if index not in result.empty]
         step = -(-total // self.max_slices)
-        series = self._series[scan.name] = _series_of(scan, anomaly_map, step, top)
-        side = _SIDE if total > _FEW_SLICES else 2 * _SIDE
+        rows, columns = scan.slice_view(anomaly_map, 0).shape
+        down, right = np.linalg.norm(scan.slice_affine(0)[:3, :2], axis=0)
+        series = self._series[scan.name] = _Series(
+            pixels=(rows, columns),
+            side=_SIDE if total > _FEW_SLICES else 2 * _SIDE,
+            aspect=columns * right / (rows * down),
+            edges=_edges(scan),
+            cropped=scan.region is not None,
+            step=step,
+            top=top,
+        )
         for index in thinned(range(total), top, step):
             if np.isnan(result.scores[index]):
                 continue
@@ -112,7 +123,9 @@ class StudyReport:
                 scan.warnings.append(scan.show(f"report-missing: slice {index}: {error}"))
                 continue
             values = scan.slice_view(anomaly_map, index)
-            self._store(series, index, slice_webp(image, side), b"" if index in result.empty else map_webp(values))
+            self._store(
+                series, index, slice_webp(image, series.side), b"" if index in result.empty else map_webp(values)
+            )
             if index in top:
                 series.thumbnails[index] = thumbnail_webp(image, values, series.aspect)
 
@@ -175,12 +188,6 @@ class StudyReport:
 def thinned(slices: Sequence[int], always: Collection[int], step: int) -> list[int]:
     """Every `step`-th of some slices, and those that must not be missed, in rising order."""
     return sorted({*slices[::step], *always})
-
-
-def _series_of(scan: Scan, anomaly_map: np.ndarray, step: int, top: list[int]) -> _Series:
-    rows, columns = scan.slice_view(anomaly_map, 0).shape
-    down, right = np.linalg.norm(scan.slice_affine(0)[:3, :2], axis=0)
-    return _Series((rows, columns), columns * right / (rows * down), _edges(scan), scan.region is not None, step, top)
 
 
 def _edges(scan: Scan) -> tuple[str, ...]:

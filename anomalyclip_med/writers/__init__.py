@@ -2,10 +2,13 @@
 
 from anomalyclip_med.writers.nifti import write_map_nifti
 from anomalyclip_med.writers.overlay import write_map_png, write_overlay_png
+from anomalyclip_med.writers.report import StudyReport, write_index
 from anomalyclip_med.writers.scores import scores_table, write_map_sidecar, write_scores_csv, write_scores_json
 
 __all__ = [
+    "StudyReport",
     "scores_table",
+    "write_index",
     "write_map_nifti",
     "write_map_png",
     "write_map_sidecar",

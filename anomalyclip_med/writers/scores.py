@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tabulate import tabulate
 
 from anomalyclip_med.inferers.results import RunResults, ScanResult
+from anomalyclip_med.writers.files import replaced
 
 _COLUMNS = (
     "level",
@@ -39,7 +38,7 @@ def write_scores_csv(path: Path, results: RunResults, provenance: dict[str, Any]
     The percentile is that among the normals of a calibration, empty without one.
     """
     weights = _weights_label(provenance)
-    with _replaced(path) as file:
+    with replaced(path) as file:
         writer = csv.DictWriter(file, _COLUMNS, restval="", lineterminator="\n")
         writer.writeheader()
         for study in results.studies():
@@ -59,7 +58,7 @@ def write_scores_json(path: Path, results: RunResults, provenance: dict[str, Any
     """Everything the run found, with its provenance; ``null`` stands for a score that could not be made."""
     skipped = [{"file": s.shown, "reason": s.reason, "unreadable": s.unreadable} for s in results.skipped]
     content = {**provenance, "studies": results.studies(), "skipped_files": skipped}
-    with _replaced(path) as file:
+    with replaced(path) as file:
         file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
@@ -96,15 +95,6 @@ def scores_table(results: RunResults) -> str:
     headers = ("scan", "kind", "slices", "score", *percentile, "top slice", "warnings")
     table = tabulate(rows, headers, tablefmt="simple", disable_numparse=True)
     return table + (f"\nand {left_out} more with lower scores, see scores.csv" if left_out > 0 else "")
-
-
-@contextmanager
-def _replaced(path: Path) -> Iterator[IO[str]]:
-    """A file that takes another's place when it is complete."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        yield file
-    partial.replace(path)
 
 
 def _weights_label(provenance: dict[str, Any]) -> str:

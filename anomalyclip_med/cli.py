@@ -24,6 +24,7 @@ mixed together. OUT receives
   SCAN/SCAN_map.json               how it was made, and its slices' scores
   SCAN/SCAN_map.png                of a 2-D image: the same as grey values
   SCAN/SCAN_overlay_0012.png       pictures of the highest scored slices
+  index.html, reports/             with --report: pages for a browser
   manifest.jsonl                   log of the finished studies
 Run the same command again after an interruption: finished studies are kept,
 those that failed or changed are scored."""
@@ -170,6 +171,7 @@ def _add_score(commands: Any) -> None:
         metavar="FILE",
         help="from 'anomalyclip-med calibrate': tells each score's percentile among your normal scans",
     )
+    option("--report", action="store_const", const=True, help="pages for a browser: index.html and one per study")
     option("--top-slices", type=int, metavar="N", help="overlay pictures per scan (default: 3)")
     score.set_defaults(run=_score)
 
@@ -195,6 +197,7 @@ def _score(arguments: argparse.Namespace) -> int:
         "show_names",
         "aggregation",
         "calibration",
+        "report",
     )
     chosen = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.clip not in (None, "offline", "untrained"):

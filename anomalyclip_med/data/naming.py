@@ -8,7 +8,8 @@ from collections import Counter
 from pathlib import PurePath
 
 _MAX_NAME_LENGTH = 160
-_RESERVED = ("scores.csv", "scores.json")  # of the run, beside the scans' folders
+# Of the run, beside the scans' folders.
+_RESERVED = ("scores.csv", "scores.json", "manifest.jsonl", "index.html", "reports")
 _COMPOUND_SUFFIXES = (".nii.gz",)
 
 

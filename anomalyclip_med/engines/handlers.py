@@ -20,7 +20,9 @@ from anomalyclip_med.errors import ConfigurationError, ScanError
 from anomalyclip_med.inferers import RunResults, ScanResult
 from anomalyclip_med.transforms import LoadSliced
 from anomalyclip_med.writers import (
+    StudyReport,
     scores_table,
+    write_index,
     write_map_nifti,
     write_map_png,
     write_map_sidecar,
@@ -80,12 +82,16 @@ class ScanWriter:
     written aside and moved into place when complete. A scan whose files cannot be written is recorded, and the run goes
     on.
 
+    With ``report``, ``reports/<study>.html`` per study and ``index.html`` over all of them, pages without any link to
+    the outside.
+
     Args:
         results: filled by this handler.
         output_dir: folder of the outputs, see :func:`make_output_dir`.
         load: reads the slices that are drawn.
         provenance: put into every output, see :func:`anomalyclip_med.inferers.provenance`.
         top_slices: how many of the highest scored slices of each scan are drawn.
+        report: whether pages for a browser are written.
 
     Raises:
         ConfigurationError: ``top_slices`` is negative.
@@ -98,15 +104,18 @@ class ScanWriter:
         load: LoadSliced,
         provenance: dict[str, Any],
         top_slices: int = 3,
+        report: bool = False,
     ) -> None:
         self.results = results
         self.output_dir = Path(output_dir).expanduser()
         self.load = load
         self.provenance = provenance
         self.top_slices = top_slices
+        self.report = report
         if top_slices < 0:
             raise ConfigurationError(f"top_slices={top_slices} must not be negative")
         self._current: int | None = None
+        self._page: StudyReport | None = None
         self._map: np.ndarray = np.empty(0, dtype=np.float32)
 
     def attach(self, engine: Engine) -> None:
@@ -139,10 +148,17 @@ class ScanWriter:
         if index == len(result.scan.slices) - 1:
             try:
                 self._write(result)
+                if self.report:
+                    self._page = self._page or StudyReport(self.output_dir)
+                    self._page.add_scan(result, self._map, self.load)
             except (OSError, ValueError) as error:  # a full disk, a grid that the format cannot hold
                 result.write_failure = f"{result.scan.name}: its files could not be written: {error}"
             result.scan.close()
-            self.results.end_scan(number)
+            if record := self.results.end_scan(number):
+                if self._page:
+                    self._write_page(self._page, record)
+                    self._page = None
+                self.results.end_study(record)
 
     def _empty_map(self, scan: Scan) -> np.ndarray:
         try:
@@ -168,6 +184,17 @@ class ScanWriter:
             for path in self._files(result, Path(aside)):
                 path.replace(folder / path.name)
                 result.outputs.append(f"{result.scan.name}/{path.name}")
+
+    def _write_page(self, page: StudyReport, record: dict[str, Any]) -> None:
+        """Write the page of a study and put its path into the record."""
+        path = self.output_dir / "reports" / f"{record['study']}.html"
+        try:
+            path.parent.mkdir(exist_ok=True)
+            page.write(path, record, self.provenance, index="../index.html")
+        except OSError as error:
+            record["series"][-1]["write_failure"] = f"{path.name}: the report could not be written: {error}"
+            return
+        record["report"] = f"reports/{path.name}"
 
     def _files(self, result: ScanResult, folder: Path) -> Iterator[Path]:
         """Write the files of one scan into a folder; yields each when it is complete."""
@@ -207,6 +234,8 @@ class ScanWriter:
         """Write the scores of all studies and print a summary."""
         write_scores_csv(self.output_dir / "scores.csv", self.results, self.provenance)
         write_scores_json(self.output_dir / "scores.json", self.results, self.provenance)
+        if self.report:
+            write_index(self.output_dir / "index.html", self.results.studies(), self.provenance, self.results.skipped)
         print(f"\n{scores_table(self.results)}\n\n{self._summary()}")
 
     def _summary(self) -> str:

@@ -77,7 +77,8 @@ class Manifest:
     def finished(self, key: str) -> dict[str, Any] | None:
         """The record of a study that an earlier run finished without a failure and whose files are all still there."""
         record = self._finished.get(key)
-        if record and all((self.folder / output).is_file() for s in record["series"] for output in s["outputs"]):
+        outputs = [output for series in record["series"] for output in series["outputs"]] if record else []
+        if record and all((self.folder / output).is_file() for output in [*outputs, *record.get("report", "").split()]):
             return record
         return None
 

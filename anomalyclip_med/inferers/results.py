@@ -194,13 +194,19 @@ class RunResults:
         if self._manifest and scan == self._studies[study][0]:
             self._manifest.start(self._keys[study])
 
-    def end_scan(self, scan: int) -> None:
-        """Note that all files of a scan are written; with the last of its study, the study is finished."""
+    def end_scan(self, scan: int) -> dict[str, Any] | None:
+        """Note that all files of a scan are written; returns the study's record with the last of its scans."""
         study = self.scans[scan].scan.study
-        if scan == self._studies[study][-1]:
-            record = self._records[study] = self._record(study)
-            if self._manifest:
-                self._manifest.end(self._keys[study], record, complete=not _unscored(record) + _unwritten(record))
+        if scan != self._studies[study][-1]:
+            return None
+        record = self._records[study] = self._record(study)
+        return record
+
+    def end_study(self, record: dict[str, Any]) -> None:
+        """Log that all files of a study are in place."""
+        if self._manifest:
+            complete = not (_unscored(record) or _unwritten(record))
+            self._manifest.end(self._keys[record["study"]], record, complete=complete)
 
     def fail_slice(self, scan: int, index: int, reason: str) -> None:
         """Record that a slice could not be read; the run goes on."""

@@ -41,7 +41,8 @@ def score(results: RunResults, folder: Path, number: int, value: float = 0.5) ->
     result.scores[0] = value
     (folder / f"{result.scan.name}.txt").write_text("map")
     result.outputs.append(f"{result.scan.name}.txt")
-    results.end_scan(number)
+    if record := results.end_scan(number):
+        results.end_study(record)
 
 
 def pending(results: RunResults) -> list[str]:

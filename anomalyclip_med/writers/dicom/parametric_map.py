@@ -70,7 +70,7 @@ def parametric_maps(
         )
         _add_anatomy(image, str(frames.headers[0].get("BodyPartExamined", "")))
         if missing:
-            image.FloatPixelPaddingValue = NOT_SCORED
+            image.FloatPixelPaddingValue = image.FloatPixelPaddingRangeLimit = NOT_SCORED
         refer_to_sources(image, sources, origin, "pm", str(frames.number))
         _order_along_normal(image)
         yield frames.suffix, image

@@ -16,6 +16,11 @@ from anomalyclip_med.writers.dicom.sources import Reference, Sources
 _MAX_ELEMENT_BYTES = 2**32 - 2
 """Of an element with an explicit 32-bit length (PS3.5 7.1.1)."""
 
+_NO_VOLUME = (
+    "no-regular-volume: each frame of the DICOM map and segmentation is in its place, but they make no regular volume, "
+    "and programs that take them for one put them elsewhere"
+)
+
 
 @dataclass(frozen=True)
 class Frames:
@@ -89,12 +94,15 @@ def unplaced(scan: DicomScan, sources: Sources) -> str:
     return ""
 
 
-def refer_to_sources(image: Dataset, sources: Sources, origin: Origin, *parts: str) -> None:
+def refer_to_sources(image: Dataset, scan: DicomScan, sources: Sources, origin: Origin, *parts: str) -> None:
     """Make a finished object refer to the files and frames that its headers stand for, and its UIDs repeatable.
+
+    Frames that make no regular volume, behind a tilted gantry or with gaps, become a warning of the scan.
 
     Args:
         image: a parametric map or a segmentation; changed in place.
-        sources: the frames.
+        scan: the scan.
+        sources: its frames.
         origin: makes the UID of its dimensions.
         parts: what tells the object from others of the same origin.
     """
@@ -107,6 +115,8 @@ def refer_to_sources(image: Dataset, sources: Sources, origin: Origin, *parts: s
         for derivation in groups.DerivationImageSequence:
             for item in derivation.SourceImageSequence:
                 _replace(item, sources.reference(item.ReferencedSOPInstanceUID), frames=True)
+    if image.NumberOfFrames > 1 and image.get("DimensionOrganizationType") != "3D" and _NO_VOLUME not in scan.warnings:
+        scan.warnings.append(_NO_VOLUME)
     dimensions = origin.uid("dimensions", *parts)
     for item in (*image.DimensionOrganizationSequence, *image.DimensionIndexSequence):
         item.DimensionOrganizationUID = dimensions

@@ -71,7 +71,7 @@ def parametric_maps(
         _add_anatomy(image, str(frames.headers[0].get("BodyPartExamined", "")))
         if missing:
             image.FloatPixelPaddingValue = image.FloatPixelPaddingRangeLimit = NOT_SCORED
-        refer_to_sources(image, sources, origin, "pm", str(frames.number))
+        refer_to_sources(image, scan, sources, origin, "pm", str(frames.number))
         _order_along_normal(image)
         yield frames.suffix, image
 

@@ -50,8 +50,8 @@ def secondary_captures(
     Raises:
         ScanError: the sources are de-identified, and there may be names in the pictures.
     """
-    burned_in = str(sources.headers[0].get("BurnedInAnnotation", ""))
-    may_show_text = burned_in != "NO" and (burned_in == "YES" or scan.modality not in _WITHOUT_TEXT)
+    told = sources.burned_in
+    may_show_text = told == "YES" or (told != "NO" and scan.modality not in _WITHOUT_TEXT)
     if sources.deidentified and may_show_text and scan.region is None:
         raise ScanError(
             f"{sources.path}: names may be part of its pictures, which no header denies, so there are no de-identified "
@@ -69,12 +69,10 @@ def secondary_captures(
             inside = np.zeros(values.shape, dtype=bool)
             inside[top:bottom, left:right] = True
             picture, values = picture * inside[..., np.newaxis], np.where(inside, values, np.float32(0))
-        yield f"_{index:04d}", _capture(scan, sources, origin, blend(picture, values), index, burned_in)
+        yield f"_{index:04d}", _capture(scan, sources, origin, blend(picture, values), index)
 
 
-def _capture(
-    scan: DicomScan, sources: Sources, origin: Origin, pixels: np.ndarray, index: int, burned_in: str
-) -> Dataset:
+def _capture(scan: DicomScan, sources: Sources, origin: Origin, pixels: np.ndarray, index: int) -> Dataset:
     numbers = scan.sources_of(index)
     header = sources.headers[numbers[0]]
     affine = scan.slice_affine(index)
@@ -100,8 +98,8 @@ def _capture(
         image.PatientOrientation = None
         if not np.isclose(row, column, rtol=1e-3):
             image.PixelAspectRatio = [round(1000 * row / column), 1000]
-    if burned_in:
-        image.BurnedInAnnotation = burned_in
+    if sources.burned_in:
+        image.BurnedInAnnotation = sources.burned_in
     for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
         if keyword in header:
             image[keyword] = header[keyword]

@@ -74,5 +74,5 @@ def segmentations(
             content_description=f"{origin.untrained}{origin.algorithm} {rule}",
             content_creator_name=f"{PRODUCT}^",
         )
-        refer_to_sources(image, sources, origin, *parts, str(frames.number))
+        refer_to_sources(image, scan, sources, origin, *parts, str(frames.number))
         yield frames.suffix, image

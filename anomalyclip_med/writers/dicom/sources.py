@@ -43,12 +43,20 @@ _IDENTIFYING = (
 """What is copied from a source, besides what describes the picture itself."""
 
 _DESCRIPTIVE = (
-    "Modality", "BodyPartExamined", "SliceThickness", "BurnedInAnnotation", "LossyImageCompression",
-    "LossyImageCompressionRatio", "LossyImageCompressionMethod",
+    "Modality", "BodyPartExamined", "SliceThickness", "LossyImageCompression", "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
 )  # fmt: skip
 """What describes the picture and nobody."""
 
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+_ALLOWED = {
+    "PatientSex": r"[MFO]",
+    "PatientIdentityRemoved": r"YES|NO",
+    "LossyImageCompression": r"00|01",
+    "LossyImageCompressionMethod": r"ISO_[0-9_]+",
+}
+"""Values of elements that have but a few, so that nothing else gets through with them."""
+
 _TEXT_VRS = {"CS", "LO", "PN", "SH"}
 # Leading zeros are forbidden (PS3.5 9.1) but met, and a reference must repeat what the source says.
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -77,12 +85,14 @@ class Sources:
         path: the first file, for messages.
         headers: one per frame, in the order of ``scan.sources``.
         references: what each one stands for.
+        burned_in: BurnedInAnnotation: YES if one file says so, NO if all files do, else empty.
         deidentified: the headers hold nothing that identifies, and replaced UIDs.
     """
 
     path: Path
     headers: tuple[Dataset, ...]
     references: tuple[Reference, ...]
+    burned_in: str
     deidentified: bool
 
     def reference(self, placeholder: str) -> Reference:
@@ -104,7 +114,9 @@ def read_sources(scan: DicomScan, deidentify: bool) -> Sources:
     """
     path = scan.sources[0].instance.path
     keywords = _DESCRIPTIVE if deidentify else (*_IDENTIFYING, *_DESCRIPTIVE)
-    first = _read(path, (*keywords, *_UIDS, "SpecificCharacterSet", "SharedFunctionalGroupsSequence"))
+    first = _read(
+        path, (*keywords, *_UIDS, "BurnedInAnnotation", "SpecificCharacterSet", "SharedFunctionalGroupsSequence")
+    )
     with reading(path, "the DICOM headers cannot be read"):
         context, malformed = _context(first, keywords)
     if malformed:
@@ -120,17 +132,21 @@ def read_sources(scan: DicomScan, deidentify: bool) -> Sources:
         mark_deidentified(context)
 
     uids = {path: _uids(path, first, deidentify)}
+    burned_in = {_burned_in(path, first)}
     headers, references = [], []
     for number, source in enumerate(scan.sources):
         file = source.instance.path
         if file not in uids:
-            uids[file] = _uids(file, _read(file, _UIDS), deidentify)
+            dataset = _read(file, (*_UIDS, "BurnedInAnnotation"))
+            uids[file] = _uids(file, dataset, deidentify)
+            burned_in.add(_burned_in(file, dataset))
         header = _header(context, source, scan.sources[0], uids[file])
         header.SOPClassUID, header.SOPInstanceUID = CTImageStorage, f"2.25.{number}"
         headers.append(header)
         frame = source.frame.number + 1 if len(source.instance.frames) > 1 else None
         references.append(Reference(uids[file]["SOPClassUID"], uids[file]["SOPInstanceUID"], frame))
-    return Sources(path, tuple(headers), tuple(references), deidentify)
+    told = next((answer for answer in ("YES", "") if answer in burned_in), "NO")
+    return Sources(path, tuple(headers), tuple(references), told, deidentify)
 
 
 def _read(path: Path, keywords: Iterable[str]) -> Dataset:
@@ -152,6 +168,12 @@ def _uids(path: Path, dataset: Dataset, deidentify: bool) -> dict[str, str]:
         if deidentify and keyword != "SOPClassUID" and uid:
             found[keyword] = replaced_uid(uid)
     return found
+
+
+def _burned_in(path: Path, dataset: Dataset) -> str:
+    with reading(path, "the DICOM headers cannot be read"):
+        told = str(dataset.get("BurnedInAnnotation") or "").strip()
+    return told if told in ("YES", "NO") else ""
 
 
 def _header(context: Dataset, source: Source, first: Source, uids: dict[str, str]) -> Dataset:
@@ -215,7 +237,7 @@ def _value(dataset: Dataset, keyword: str) -> Any:
         values = [str((DA if vr == "DA" else TM)(v)) for v in values]
     for value in values:
         validate_value(vr, str(value), config.RAISE)
-        if (keyword == "PatientSex" and value not in "MFO") or (keyword == "SliceThickness" and value <= 0):
+        if not re.fullmatch(_ALLOWED.get(keyword, ".*"), str(value)) or (keyword == "SliceThickness" and value <= 0):
             raise ValueError
     return values if len(values) > 1 else next(iter(values), None)
 

@@ -23,7 +23,7 @@ TEXTS = (
     "PerformingPhysicianName", "OperatorsName", "Manufacturer", "ManufacturerModelName", "DeviceSerialNumber",
     "SoftwareVersions", "ProtocolName", "ImageComments", "PositionReferenceIndicator", "IssuerOfPatientID",
     "ClinicalTrialSponsorName", "ClinicalTrialProtocolID", "ClinicalTrialSubjectID", "RequestingService",
-    "BodyPartExamined", "ContentLabel", "DeidentificationMethod",
+    "BodyPartExamined", "ContentLabel", "DeidentificationMethod", "LossyImageCompressionMethod",
 )  # fmt: skip
 DATES = {
     "StudyDate": "19770321", "SeriesDate": "19770321", "AcquisitionDate": "19770321", "ContentDate": "19770321",
@@ -103,6 +103,19 @@ def test_geometry_and_values_survive(scan, tmp_path: Path) -> None:
     assert plain.FloatPixelData == hidden.FloatPixelData
     for a, b in zip(plain.PerFrameFunctionalGroupsSequence, hidden.PerFrameFunctionalGroupsSequence, strict=True):
         assert a.PlanePositionSequence == b.PlanePositionSequence
+
+
+def test_one_file_with_text_is_enough(tmp_path: Path, write_series) -> None:
+    write_series(tmp_path / "in", **PLACED, BurnedInAnnotation="NO")
+    scan = only_scan(tmp_path / "in")
+    (first, *_) = write(scan, tmp_path / "clean", kinds=(SC,), deidentify=True)
+    assert dcmread(first).BurnedInAnnotation == "NO"
+    path = scan.sources[1].instance.path
+    dataset = dcmread(path)
+    dataset.BurnedInAnnotation = "YES"
+    dataset.save_as(path)
+    with pytest.raises(ScanError, match="names may be part of its pictures"):
+        write(scan, tmp_path / "out", kinds=(SC,), deidentify=True)
 
 
 @pytest.fixture

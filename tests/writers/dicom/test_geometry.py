@@ -56,6 +56,7 @@ def test_hot_voxel(tmp_path: Path, write_series, dcmqi_map, dcmqi_segment, orien
         (index,) = np.argwhere(volume.array == value)
         np.testing.assert_allclose(volume.map_indices_to_reference(index[np.newaxis])[0], expected, atol=0.01)
 
+    assert not scan.warnings
     dataset = dcmread(maps)
     stored = np.frombuffer(dataset.FloatPixelData, np.float32).reshape(3, 4, 5)
     np.testing.assert_array_equal(stored, values.transpose(2, 1, 0))

@@ -92,6 +92,8 @@ def test_gantry_tilt_keeps_each_slice_where_it_is(tmp_path: Path, write_series) 
     scan = only_scan(tmp_path / "in")
     values = random_map(scan)
     maps, segmentation = write(scan, tmp_path / "out", values, (PM, SEG), threshold=0.5)
+    # dcmqi and ITK know no sheared volumes.
+    assert [w.partition(":")[0] for w in scan.warnings] == ["gantry-tilt", "no-regular-volume"]
     for (position, pixels), corner, expected in zip(frames_of(maps), corners, values.transpose(2, 1, 0), strict=True):
         np.testing.assert_allclose(position, corner, atol=1e-6)
         np.testing.assert_array_equal(pixels, expected)
@@ -155,6 +157,21 @@ def test_slices_that_were_not_scored_have_no_frame(tmp_path: Path, write_series)
     assert len(hd.sr.srread(report).content.get_image_measurement_groups()) == 3  # the series' and two
     for file in (maps, segmentation, report):
         assert not dciodvfy_errors(file)
+
+
+def test_a_gap_is_seen_by_other_readers(tmp_path: Path, write_series, dcmqi_segment) -> None:
+    volume = np.zeros((5, 4, 6), np.int16)
+    corners = write_series(tmp_path / "in", volume=volume, files=tuple(range(6)), **PLACED)
+    scan = only_scan(tmp_path / "in")
+    values = np.zeros(scan.shape, np.float32)
+    values[3, 1, 4], values[..., 2] = 1, np.nan
+    maps, segmentation = write(scan, tmp_path / "out", values, (PM, SEG), threshold=0.5)
+    expected = corners[4] + [3 * 0.9, 1 * 0.7, 0]
+    found = hd.imread(maps).get_volume(allow_missing_positions=True)
+    (index,) = np.argwhere(found.array == 1)
+    np.testing.assert_allclose(found.map_indices_to_reference(index[np.newaxis])[0], expected, atol=0.01)
+    np.testing.assert_allclose(voxel_position(dcmqi_segment(segmentation), 1), expected, atol=0.01)
+    assert any(w.startswith("no-regular-volume") for w in scan.warnings)
 
 
 def test_nothing_scored_is_said(tmp_path: Path, write_series) -> None:

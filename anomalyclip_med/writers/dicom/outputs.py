@@ -64,6 +64,8 @@ def write_dicom(
     scan = result.scan
     if not isinstance(scan, DicomScan):
         raise ScanError(f"{scan.source}: DICOM results can be made of DICOM scans only; NIfTI is available")
+    if anomaly_map.shape != scan.shape:
+        raise ScanError(f"{scan.name}: an array of shape {anomaly_map.shape} is not on the grid {scan.shape}")
     sources = read_sources(scan, deidentify)
     origin = Origin(sources, provenance)
     makers: dict[DicomOutput, Callable[[], Iterator[tuple[str, Dataset]]]] = {
@@ -102,7 +104,11 @@ def _write(make: Callable[[], Iterator[tuple[str, Dataset]]], stem: Path, source
             if sources.deidentified:
                 remove_dates(dataset)
             path = stem.with_name(f"{stem.name}{suffix}.dcm")
-            dataset.save_as(path, enforce_file_format=True)
+            try:
+                dataset.save_as(path, enforce_file_format=True)
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
         yield path
 
 

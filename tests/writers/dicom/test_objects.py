@@ -245,12 +245,19 @@ def test_second_run_gives_the_same_uids(scan, tmp_path: Path) -> None:
 
 
 def test_full_disk_stays_an_os_error(scan, tmp_path: Path, monkeypatch) -> None:
-    def full(*_, **__) -> None:
+    def full(_, path: Path, **__) -> None:
+        path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Dataset, "save_as", full)
     with pytest.raises(OSError, match="No space left"):
         write(scan, tmp_path / "out", kinds=(PM,))
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_map_of_another_grid_is_refused(scan, tmp_path: Path) -> None:
+    with pytest.raises(ScanError, match="is not on the grid"):
+        write(scan, tmp_path / "out", random_map(scan).transpose(2, 1, 0))
 
 
 def test_what_highdicom_refuses_is_named_without_its_text(scan, tmp_path: Path, monkeypatch) -> None:

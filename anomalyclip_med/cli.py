@@ -25,6 +25,7 @@ mixed together. OUT receives
   SCAN/SCAN_map.png                of a 2-D image: the same as grey values
   SCAN/SCAN_overlay_0012.png       pictures of the highest scored slices
   index.html, reports/             with --report: pages for a browser
+  SCAN/SCAN_pm.dcm, ...            with --dicom: objects for a PACS
   manifest.jsonl                   log of the finished studies
 Run the same command again after an interruption: finished studies are kept,
 those that failed or changed are scored."""
@@ -172,6 +173,24 @@ def _add_score(commands: Any) -> None:
         help="from 'anomalyclip-med calibrate': tells each score's percentile among your normal scans",
     )
     option("--report", action="store_const", const=True, help="pages for a browser: index.html and one per study")
+    option(
+        "--dicom",
+        metavar="KIND,...",
+        help="DICOM objects in the study of a DICOM scan: pm (parametric map), seg (segmentation), sc (secondary "
+        "captures), sr (structured report)",
+    )
+    option(
+        "--threshold",
+        metavar="VALUE",
+        help="map value above which the DICOM segmentation begins, or p99.5 for a percentile of the pixels of your "
+        "normal scans (default: a fractional segmentation)",
+    )
+    option(
+        "--deidentify",
+        action="store_const",
+        const=True,
+        help="DICOM objects without the patient's identity, dates and original UIDs",
+    )
     option("--top-slices", type=int, metavar="N", help="overlay pictures per scan (default: 3)")
     score.set_defaults(run=_score)
 
@@ -198,6 +217,9 @@ def _score(arguments: argparse.Namespace) -> int:
         "aggregation",
         "calibration",
         "report",
+        "dicom",
+        "threshold",
+        "deidentify",
     )
     chosen = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.clip not in (None, "offline", "untrained"):

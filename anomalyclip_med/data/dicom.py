@@ -95,6 +95,16 @@ class DicomScan(Scan):
         digest, _, group = self.series.partition("_")
         return "_".join(filter(None, (self.modality or "OT", digest[:12], group)))
 
+    def sources_of(self, index: int) -> range:
+        """Return which of `sources` slice `index` shows: one frame, or all of a time point where it cuts through them.
+
+        Raises:
+            IndexError: there is no such slice.
+        """
+        place, time = self._slicing.source(index)
+        first, depth = time * self.shape[2], self.shape[2]
+        return range(first + place, first + place + 1) if self._slicing.axis == 2 else range(first, first + depth)
+
     def close(self) -> None:
         """Free the stacked volume, where there is one."""
         self._volume = None

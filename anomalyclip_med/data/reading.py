@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from anomalyclip_med.errors import ScanError
+
+_TALKATIVE = ("pydicom", "highdicom", "tifffile", "nibabel")
+"""Libraries that log what they find in headers."""
 
 
 @contextmanager
@@ -25,7 +28,9 @@ def reading(path: Path, problem: str) -> Iterator[None]:
     Raises:
         ScanError: the block raised; a `ScanError` from inside passes unchanged.
     """
-    with warnings.catch_warnings(), _silenced("pydicom"), _silenced("tifffile"), _silenced("nibabel"):
+    with warnings.catch_warnings(), ExitStack() as silence:
+        for library in _TALKATIVE:
+            silence.enter_context(_silenced(library))
         warnings.simplefilter("ignore")
         try:
             yield

@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from anomalyclip_med.writers import (
     write_scores_csv,
     write_scores_json,
 )
+from anomalyclip_med.writers.dicom import DicomOutput, write_dicom
 
 
 class SliceProgress:
@@ -76,13 +77,14 @@ class ScanWriter:
     """Puts the maps back on their scans' grids and writes each scan's files when its last slice is done.
 
     Per scan, in a folder of its name: ``<scan>_map.nii.gz`` on the scan's grid with ``<scan>_map.json`` beside it,
-    ``<scan>_map.png`` for a 2-D scan, and ``<scan>_overlay_<slice>.png`` of the highest scored slices; overlays of an
-    earlier run are removed. Per run: ``scores.csv`` and ``scores.json``. The map of one scan at a time lies in a
+    ``<scan>_map.png`` for a 2-D scan, and ``<scan>_overlay_<slice>.png`` of the highest scored slices; overlays and DICOM objects of
+    an earlier run are removed. Per run: ``scores.csv`` and ``scores.json``. The map of one scan at a time lies in a
     temporary file in ``output_dir``, mapped into memory, so that a long series takes disk and not memory. Files are
     written aside and moved into place when complete. A scan whose files cannot be written is recorded, and the run goes
     on.
 
-    With ``report``, ``reports/<study>.html`` per study and ``index.html`` over all of them, pages without any link to
+    Of a DICOM scan also what ``dicom`` asks for, see :func:`anomalyclip_med.writers.dicom.write_dicom`; what cannot be
+    made of a scan is a warning. With ``report``, ``reports/<study>.html`` per study and ``index.html`` over all of them, pages without any link to
     the outside.
 
     Args:
@@ -92,9 +94,12 @@ class ScanWriter:
         provenance: put into every output, see :func:`anomalyclip_med.inferers.provenance`.
         top_slices: how many of the highest scored slices of each scan are drawn.
         report: whether pages for a browser are written.
+        dicom: kinds of DICOM objects, "pm", "seg", "sc", "sr", in a list or joined by commas.
+        threshold: of the DICOM segmentation, in (0, 1); None for a fractional one.
+        deidentify: whether DICOM objects are without the patient's identity.
 
     Raises:
-        ConfigurationError: ``top_slices`` is negative.
+        ConfigurationError: ``top_slices`` is negative, or there is no such kind of DICOM object.
     """
 
     def __init__(
@@ -105,6 +110,9 @@ class ScanWriter:
         provenance: dict[str, Any],
         top_slices: int = 3,
         report: bool = False,
+        dicom: str | Sequence[str] = (),
+        threshold: float | None = None,
+        deidentify: bool = False,
     ) -> None:
         self.results = results
         self.output_dir = Path(output_dir).expanduser()
@@ -112,6 +120,9 @@ class ScanWriter:
         self.provenance = provenance
         self.top_slices = top_slices
         self.report = report
+        self.dicom = _dicom_outputs(dicom)
+        self.threshold = threshold
+        self.deidentify = deidentify
         if top_slices < 0:
             raise ConfigurationError(f"top_slices={top_slices} must not be negative")
         self._current: int | None = None
@@ -178,12 +189,28 @@ class ScanWriter:
         """Write the files of one scan."""
         folder = self.output_dir / result.scan.name
         folder.mkdir(exist_ok=True)
-        for stale in folder.glob("*_overlay_*.png"):
+        for stale in [*folder.glob("*_overlay_*.png"), *folder.glob("*.dcm")]:
             stale.unlink()
         with tempfile.TemporaryDirectory(dir=self.output_dir, prefix=_PARTIAL) as aside:
             for path in self._files(result, Path(aside)):
                 path.replace(folder / path.name)
                 result.outputs.append(f"{result.scan.name}/{path.name}")
+
+    def _dicom_files(self, result: ScanResult, folder: Path) -> Iterator[Path]:
+        try:
+            yield from write_dicom(
+                self.dicom,
+                folder,
+                result,
+                self._map,
+                self.load,
+                self.provenance,
+                threshold=self.threshold,
+                deidentify=self.deidentify,
+                top_slices=self.top_slices,
+            )
+        except ScanError as error:
+            result.scan.warnings.append(result.scan.show(f"dicom-not-written: {error}"))
 
     def _write_page(self, page: StudyReport, record: dict[str, Any]) -> None:
         """Write the page of a study and put its path into the record."""
@@ -229,6 +256,8 @@ class ScanWriter:
                 pixel_aspect=float(row / column),
             )
             yield path
+        if self.dicom:
+            yield from self._dicom_files(result, folder)
 
     def finish(self) -> None:
         """Write the scores of all studies and print a summary."""
@@ -246,3 +275,10 @@ class ScanWriter:
         if self.provenance["notice"]:
             lines.append(self.provenance["notice"])
         return "\n".join(lines)
+
+
+def _dicom_outputs(kinds: str | Sequence[str]) -> set[DicomOutput]:
+    named = [kind for kind in (kinds.split(",") if isinstance(kinds, str) else kinds) if kind]
+    if unknown := set(named) - set(DicomOutput):
+        raise ConfigurationError(f"dicom={kinds!r}: unknown {', '.join(sorted(unknown))}: use {', '.join(DicomOutput)}")
+    return {DicomOutput(kind) for kind in named}

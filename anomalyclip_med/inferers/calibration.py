@@ -63,26 +63,29 @@ class Calibration:
         reached = np.cumsum(self.pixels) >= self.pixels.sum() * min(percentile, 100) / 100 * (1 - 1e-12)
         return float((np.argmax(reached) + 1) / _BINS)
 
-    def annotate(self, study: dict[str, Any]) -> None:
-        """Add ``percentile`` to a study's record, its series and slices, where they were scored.
+    def annotate_series(self, series: dict[str, Any]) -> None:
+        """Add ``percentile`` to a series' record and its slices where they were scored.
 
-        Series of another modality get a warning instead, and so the study that has one no percentile of its own.
+        Of another modality than the normals, it gets a warning instead.
         """
-        fitting = [series for series in study["series"] if series["modality"] == self.modality]
-        for series in study["series"]:
-            if series not in fitting:
-                series["warnings"].append(
-                    f"not-calibrated: the normals are {self.modality or 'of no stated modality'}, this is "
-                    f"{series['modality'] or 'of no stated modality'}"
-                )
-        for level, records in (
-            ("study", [study] if len(fitting) == len(study["series"]) else []),
-            ("series", fitting),
-            ("slice", [entry for series in fitting for entry in series["slices"]]),
-        ):
-            for record in records:
-                if record["score"] is not None:
-                    record["percentile"] = round(self.percentile(level, record["score"]), 2)
+        if series["modality"] == self.modality:
+            self._annotate("series", series)
+            for entry in series["slices"]:
+                self._annotate("slice", entry)
+        else:
+            series["warnings"].append(
+                f"not-calibrated: the normals are {self.modality or 'of no stated modality'}, this is "
+                f"{series['modality'] or 'of no stated modality'}"
+            )
+
+    def annotate_study(self, study: dict[str, Any]) -> None:
+        """Add ``percentile`` to a study's record, unless one of its series is of another modality."""
+        if all(series["modality"] == self.modality for series in study["series"]):
+            self._annotate("study", study)
+
+    def _annotate(self, level: str, record: dict[str, Any]) -> None:
+        if record["score"] is not None:
+            record["percentile"] = round(self.percentile(level, record["score"]), 2)
 
     def check(self, provenance: dict[str, Any]) -> None:
         """See that a run makes scores that can be compared with the normal ones.

@@ -36,6 +36,7 @@ class ScanResult:
         write_failure: why the scan's files could not be written, empty where they were.
         outputs: files written for this scan, relative to the folder of the results.
         aggregation: how slice scores make that of the series, see :func:`anomalyclip_med.inferers.aggregate`.
+        calibration: what tells each score's percentile among normal ones, where there is one.
     """
 
     scan: Scan
@@ -45,6 +46,7 @@ class ScanResult:
     write_failure: str = ""
     outputs: list[str] = field(default_factory=list)
     aggregation: str = "max"
+    calibration: Calibration | None = None
 
     @property
     def score(self) -> float:
@@ -59,7 +61,7 @@ class ScanResult:
     def record(self) -> dict[str, Any]:
         """All of it as plain values, fit for JSON; None stands for a score that could not be made."""
         scan = self.scan
-        return {
+        record = {
             "series": scan.series,
             "scan": scan.name,
             "source": scan.shown,
@@ -84,6 +86,9 @@ class ScanResult:
                 for info, value in zip(scan.slices, self.scores, strict=True)
             ],
         }
+        if self.calibration:
+            self.calibration.annotate_series(record)
+        return record
 
 
 class RunResults:
@@ -107,7 +112,10 @@ class RunResults:
         aggregation: str = "max",
     ) -> None:
         rule = check_aggregation(aggregation)
-        self.scans = [ScanResult(scan, np.full(len(scan.slices), np.nan), aggregation=rule) for scan in scans]
+        self.scans = [
+            ScanResult(scan, np.full(len(scan.slices), np.nan), aggregation=rule, calibration=calibration)
+            for scan in scans
+        ]
         self.skipped = list(skipped)
         self.calibration = calibration
         self._manifest: Manifest | None = None
@@ -242,7 +250,7 @@ class RunResults:
         score = aggregate(r.score for r in results)
         record = {"study": study, "score": _finite(score), "series": [r.record() for r in results]}
         if self.calibration:
-            self.calibration.annotate(record)
+            self.calibration.annotate_study(record)
         return record
 
 

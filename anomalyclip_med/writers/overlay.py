@@ -23,6 +23,21 @@ def heat_colormap() -> ListedColormap:
     return ListedColormap(colors, name="anomaly")
 
 
+def blend(image: np.ndarray, anomaly_map: np.ndarray) -> np.ndarray:
+    """Lay the colours of a map over a slice, pixel for pixel.
+
+    Args:
+        image: (rows, columns, 3) in [0, 1].
+        anomaly_map: (rows, columns) in [0, 1]; NaN leaves the slice as it is.
+
+    Returns:
+        (rows, columns, 3) uint8 RGB.
+    """
+    colors = heat_colormap()(np.nan_to_num(anomaly_map))
+    share = colors[..., 3:]
+    return np.round((image * (1 - share) + colors[..., :3] * share) * 255).astype(np.uint8)
+
+
 def write_overlay_png(
     path: Path,
     image: np.ndarray,

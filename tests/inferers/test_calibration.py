@@ -97,10 +97,12 @@ def test_a_record_gets_percentiles_where_they_mean_something():
     ct = {"modality": "CT", "score": 0.25, "slices": slices, "warnings": []}
     us = {"modality": "US", "score": 0.9, "slices": [{"score": 0.9}], "warnings": []}
     study = {"score": 0.25, "series": [ct]}
-    mixed = {"score": 0.9, "series": [ct | {"warnings": []}, us]}
+    mixed = {"score": 0.9, "series": [ct | {"warnings": [], "slices": []}, us]}
     found = calibration_of([0.1, 0.2, 0.3, 0.4])
-    found.annotate(study)
-    found.annotate(mixed)
+    for record in (study, mixed):
+        for series in record["series"]:
+            found.annotate_series(series)
+        found.annotate_study(record)
     assert study["percentile"] == ct["percentile"] == slices[0]["percentile"] == 50
     assert "percentile" not in slices[1]
     assert ct["warnings"] == []

@@ -69,8 +69,10 @@ def test_nothing_of_the_patient_is_left_behind(
 ) -> None:
     source, output = hospital(tmp_path / "in"), tmp_path / "out"
     caplog.set_level(logging.DEBUG)
-    assert main(["score", str(source), "-o", str(output), "--clip", "untrained", "--image-size", "70"]) == 1
+    options = ["--clip", "untrained", "--image-size", "70", "--report", "--dicom", "pm,seg,sc,sr", "--deidentify"]
+    assert main(["score", str(source), "-o", str(output), *options]) == 1
     assert leaks(output) == []
+    assert len(list(output.glob("*/*_sr.dcm"))) == 3
     printed = capfd.readouterr()
     assert SENTINEL not in printed.out + printed.err + caplog.text
     report = json.loads((output / "scores.json").read_text())

@@ -77,15 +77,15 @@ class ScanWriter:
     """Puts the maps back on their scans' grids and writes each scan's files when its last slice is done.
 
     Per scan, in a folder of its name: ``<scan>_map.nii.gz`` on the scan's grid with ``<scan>_map.json`` beside it,
-    ``<scan>_map.png`` for a 2-D scan, and ``<scan>_overlay_<slice>.png`` of the highest scored slices; overlays and DICOM objects of
-    an earlier run are removed. Per run: ``scores.csv`` and ``scores.json``. The map of one scan at a time lies in a
-    temporary file in ``output_dir``, mapped into memory, so that a long series takes disk and not memory. Files are
-    written aside and moved into place when complete. A scan whose files cannot be written is recorded, and the run goes
-    on.
-
-    Of a DICOM scan also what ``dicom`` asks for, see :func:`anomalyclip_med.writers.dicom.write_dicom`; what cannot be
-    made of a scan is a warning. With ``report``, ``reports/<study>.html`` per study and ``index.html`` over all of them, pages without any link to
+    ``<scan>_map.png`` for a 2-D scan, and ``<scan>_overlay_<slice>.png`` of the highest scored slices; of a DICOM scan
+    also what ``dicom`` asks for, see :func:`anomalyclip_med.writers.dicom.write_dicom`; what cannot be made of a scan
+    is a warning. Overlays and DICOM objects of an earlier run are removed. Per run: ``scores.csv`` and ``scores.json``;
+    with ``report``, ``reports/<study>.html`` per study and ``index.html`` over all of them, pages without any link to
     the outside.
+
+    The map of one scan at a time lies in a temporary file in ``output_dir``, mapped into memory, so that a long series
+    takes disk and not memory. Files are written aside and moved into place when complete. A scan whose files cannot be
+    written is recorded, and the run goes on.
 
     Args:
         results: filled by this handler.

@@ -59,7 +59,7 @@ class Calibration:
         return float(100 * (below + not_above) / 2 / len(normal))
 
     def pixel_value(self, percentile: float) -> float:
-        """The map value that so many percent of the normal pixels lie below, rounded up to a thousandth."""
+        """The map value that so many percent of the normal pixels do not exceed, rounded up to a thousandth."""
         reached = np.cumsum(self.pixels) >= self.pixels.sum() * min(percentile, 100) / 100 * (1 - 1e-12)
         return float((np.argmax(reached) + 1) / _BINS)
 

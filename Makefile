@@ -36,7 +36,7 @@ demo: $(VENV)/.base
 	$(BIN)/anomalyclip-med weights fetch offline
 	$(BIN)/python tools/demo_inputs.py demo/input
 	$(BIN)/python -m monai.bundle run --config_file $(BUNDLE)/configs/inference.json \
-		--dataset_dir demo/input --output_dir demo/output --show_names True
+		--dataset_dir demo/input --output_dir demo/output --show_names True --report True
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest

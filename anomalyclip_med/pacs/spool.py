@@ -181,9 +181,10 @@ class Spool:
                 self._last_arrival[key] = time.monotonic()
 
     def discard(self, study_uid: str) -> None:
-        """Delete what has arrived of a study."""
+        """Delete what has arrived of a study, and refuse no more of it."""
         with self._lock:
             self._delete(self.folder / "open" / hash_uid(study_uid))
+            self._dropped.pop(hash_uid(study_uid), None)
 
     def close(self, study_uid: str) -> None:
         """Make what has arrived of a study ready."""

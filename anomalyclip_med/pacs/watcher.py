@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -126,14 +126,23 @@ class Watcher:
                 reason = int(response.FailedSOPSequence[0].get("FailureReason", 0))
                 raise DeliveryError(f"the server refuses an object with status 0x{reason:04X}")
 
-    def _studies(self) -> Iterator[str]:
-        days = f"{self.since or self.state.since}-"
-        found: dict[str, None] = {}
-        for modality in self.modalities:
-            filters = {"StudyDate": days, "ModalitiesInStudy": modality}
-            for result in self.client.search_for_studies(search_filters=filters, get_remaining=True):
-                found[str(Dataset.from_json(result).StudyInstanceUID)] = None
-        yield from found
+    def _studies(self) -> list[str]:
+        """The studies with series of the chosen modalities."""
+        found = [uid for modality in self.modalities for uid in self._studies_with(modality)]
+        return list(dict.fromkeys(found))
+
+    def _studies_with(self, modality: str) -> set[str]:
+        filters = {"StudyDate": f"{self.since or self.state.since}-", "ModalitiesInStudy": modality}
+        found: set[str] = set()
+        offset = 0
+        # Not dicomweb-client's get_remaining: it asks for ever where a server does not know the offset.
+        while page := self.client.search_for_studies(search_filters=filters, offset=offset or None):
+            new = {str(Dataset.from_json(result).StudyInstanceUID) for result in page} - found
+            if not new:
+                break
+            found |= new
+            offset += len(page)
+        return found
 
     def _series(self, study: str) -> dict[str, int]:
         """The series of the chosen modalities and their numbers of instances, 0 where the server does not tell."""

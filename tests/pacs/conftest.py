@@ -234,7 +234,7 @@ def orthanc(tmp_path: Path) -> Iterator[Callable[..., Orthanc]]:
             with (tmp_path / "orthanc.log").open("wb") as log:
                 process = subprocess.Popen([program, str(tmp_path / "orthanc.json")], stdout=log, stderr=log)
             stack.callback(process.wait, 20)
-            stack.callback(process.terminate)
+            stack.callback(process.kill)  # its data are not needed again
 
             def answers() -> bool:
                 assert process.poll() is None, (tmp_path / "orthanc.log").read_text()

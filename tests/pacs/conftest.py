@@ -39,7 +39,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 6) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:
     """What a condition gives once it is true."""
     deadline = time.monotonic() + seconds
     while not (result := condition()):
@@ -128,12 +128,19 @@ def send(port: int, files: Sequence[Path], calling: str = "CT1", called: str = "
     return statuses
 
 
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
+@pytest.fixture(scope="session")
+def _receiver() -> Iterator[Receiver]:
     node = Receiver()
     node.start()
     yield node
-    node.ae.shutdown()
+    node.ae.shutdown()  # takes half a second
+
+
+@pytest.fixture
+def receiver(_receiver: Receiver) -> Receiver:
+    _receiver.status = 0x0000
+    _receiver.received.clear()
+    return _receiver
 
 
 @pytest.fixture
@@ -144,9 +151,10 @@ def listen(tmp_path: Path, receiver: Receiver) -> Iterator[Callable[..., Command
         def start(*options: str, store_to: str = receiver.address) -> Command:
             arguments = [
                 *("listen", "--port", "0", "--allow", "CT1,ORTHANC", "--store-to", store_to),
-                *("--spool", str(tmp_path / "spool"), "--quiet-seconds", "0.2", "--retry-seconds", "0.2", *options),
+                *("--spool", str(tmp_path / "spool"), "--quiet-seconds", "0.15", "--retry-seconds", "0.2", *options),
             ]
             command = Command(arguments, tmp_path / "log.txt")
+            stack.callback(command.process.wait, 20)
             stack.callback(command.process.kill)
             return command
 

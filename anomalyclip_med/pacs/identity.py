@@ -9,7 +9,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 _MAKER = "anomalyclip_med"
-"""Manufacturer or ManufacturerModelName of all objects that this package makes."""
+"""In Manufacturer or ManufacturerModelName of all objects that this package makes."""
 
 # Objects with rows and columns that are results, not scans.
 _DERIVED = {
@@ -56,7 +56,7 @@ class Identity:
         if not (sop_class and instance and study and series):
             raise ValueError("an identifier of the object is missing")
         image = "Rows" in dataset and sop_class not in _DERIVED
-        return cls(sop_class, instance, study, series, own=_MAKER in makers, image=image)
+        return cls(sop_class, instance, study, series, own=any(_MAKER in maker for maker in makers), image=image)
 
     @classmethod
     def of_file(cls, path: Path) -> Identity:

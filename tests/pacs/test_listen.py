@@ -153,7 +153,7 @@ def test_own_objects_and_what_is_no_scan_are_ignored(
     tmp_path: Path, listen: Listen, make_study: MakeStudy, receiver: Receiver
 ) -> None:
     service = listen()
-    own = make_study(Manufacturer="anomalyclip_med") + make_study(ManufacturerModelName="anomalyclip_med")
+    own = make_study(Manufacturer="The anomalyclip_med authors") + make_study(ManufacturerModelName="anomalyclip_med")
     others = [
         *make_study(SOPClassUID=ParametricMapStorage),
         *make_study(SOPClassUID=ComprehensiveSRStorage, Rows=None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import requests
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, CTImageStorage, ParametricMapStorage
 
+from ..conftest import REPOSITORY
 from .conftest import Command, Orthanc, environment, free_port, wait_for
 
 pytestmark = pytest.mark.orthanc
@@ -87,6 +89,29 @@ def test_orthanc_sends_and_gets_the_results_back(
     forward()  # with the result in it, which is not scored
     wait_for(lambda: modalities(server) == ["CT", "OT", "OT"])
     assert service.printed.count("3 instance(s)") == 2
+
+
+@pytest.mark.slow
+def test_stable_studies_are_sent_by_the_script_in_the_docs(
+    tmp_path: Path, orthanc: StartOrthanc, make_study: MakeStudy, listen: Callable[..., Command]
+) -> None:
+    port = free_port()
+    script = (REPOSITORY / "docs" / "pacs.md").read_text().partition("```lua\n")[2].partition("```")[0]
+    (tmp_path / "stable.lua").write_text(script)
+    server = orthanc(
+        DicomModalities={"scorer": {"AET": "ANOMALYCLIP", "Host": "127.0.0.1", "Port": port}},
+        DicomAlwaysAllowStore=False,
+        UserMetadata={"AnomalyclipSent": 4242},
+        LuaScripts=[str(tmp_path / "stable.lua")],
+        StableAge=1,
+    )
+    service = listen("--port", str(port), store_to=f"ORTHANC@127.0.0.1:{server.dicom}")
+    assert service.port == port
+    server.upload(make_study())
+    wait_for(lambda: modalities(server) == ["CT", "OT"])
+    time.sleep(4)  # the study is stable once more, with the result in it
+    assert modalities(server) == ["CT", "OT"]
+    assert service.printed.count("delivered") == 1
 
 
 def test_maps_and_reports_of_the_real_scorer(

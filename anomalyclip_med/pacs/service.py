@@ -75,6 +75,9 @@ class Service:
     def process(self, batch: Batch, stop: threading.Event) -> bool:
         """Score a study and deliver its results; returns whether it is done."""
         self._resting.pop(batch.folder, None)
+        if batch.attempts >= MAX_ATTEMPTS:
+            self._failed(batch, "the service or the machine died over it")
+            return False
         started = time.monotonic()
         try:
             batch.count_attempt()  # first, so that a study over which the machine dies is not tried for ever

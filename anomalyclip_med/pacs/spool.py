@@ -20,6 +20,7 @@ import os
 import shutil
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -200,8 +201,9 @@ class Spool:
                     self._close(key)
             self._dropped = {key: last for key, last in self._dropped.items() if now - last < seconds}
         for file in self.incoming.glob("*.dcm"):
-            if time.time() - file.stat().st_mtime > _ABANDONED_SECONDS:
-                file.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # moved into its study meanwhile
+                if time.time() - file.stat().st_mtime > _ABANDONED_SECONDS:
+                    file.unlink()
 
     def ready(self) -> list[Batch]:
         """The studies that wait for their scores or for their delivery, oldest first."""

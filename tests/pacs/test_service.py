@@ -127,6 +127,16 @@ def test_results_that_are_refused_are_put_aside(
     assert "ZEBEDIAH" not in caplog.text
 
 
+def test_a_study_over_which_the_machine_dies_is_not_tried_for_ever(spool: Spool) -> None:
+    worker, destination = service(spool)
+    batch = study(spool, GOOD)
+    for _ in range(2):
+        batch.count_attempt()  # and nothing after it
+    assert not worker.process(batch, threading.Event())
+    assert len(in_part(spool, "failed")) == 1
+    assert destination.objects == []
+
+
 def test_a_failed_study_waits_behind_the_others(spool: Spool) -> None:
     worker, destination = service(spool)
     worker.retry_seconds = 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,16 @@ def test_failed_and_kept_studies_make_room_oldest_first(tmp_path: Path) -> None:
             put(spool, "f", "1")
         spool.finish(spool.ready()[0])
         put(spool, "g", "1")
+
+
+def test_what_an_association_that_is_gone_has_left_is_deleted(tmp_path: Path) -> None:
+    with Spool(tmp_path) as spool:
+        old, new = spool.incoming / "old.dcm", spool.incoming / "new.dcm"
+        for path in (old, new):
+            path.touch()
+        os.utime(old, (0, 0))
+        spool.close_quiet(0)
+        assert list(spool.incoming.iterdir()) == [new]
 
 
 def test_results_count(tmp_path: Path) -> None:

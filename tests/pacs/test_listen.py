@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import stat
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,7 +158,6 @@ def test_own_objects_and_what_is_no_scan_are_ignored(
         *make_study(SOPClassUID=ComprehensiveSRStorage, Rows=None),
     ]
     assert send(service.port, own + others) == [0] * 12
-    time.sleep(0.5)
     assert [spooled(tmp_path, part) for part in ("incoming", "open", "ready")] == [[]] * 3
     assert receiver.received == []
     send(service.port, make_study())

@@ -151,7 +151,7 @@ def listen(tmp_path: Path, receiver: Receiver) -> Iterator[Callable[..., Command
         def start(*options: str, store_to: str = receiver.address) -> Command:
             arguments = [
                 *("listen", "--port", "0", "--allow", "CT1,ORTHANC", "--store-to", store_to),
-                *("--spool", str(tmp_path / "spool"), "--quiet-seconds", "0.4", "--retry-seconds", "0.2", *options),
+                *("--spool", str(tmp_path / "spool"), "--quiet-seconds", "0.3", "--retry-seconds", "0.2", *options),
             ]
             command = Command(arguments, tmp_path / "log.txt")
             stack.callback(command.process.wait, 20)

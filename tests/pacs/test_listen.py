@@ -24,6 +24,8 @@ from pynetdicom.sop_class import Verification
 
 from .conftest import Command, Receiver, send, spooled, wait_for
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # oversized and invalid values are written on purpose
+
 SENTINEL = "ZEBEDIAH"
 
 Listen = Callable[..., Command]

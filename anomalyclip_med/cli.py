@@ -12,6 +12,7 @@ from typing import Any
 
 from anomalyclip_med import __version__
 from anomalyclip_med.errors import AnomalyClipMedError
+from anomalyclip_med.pacs.command import add_pacs
 
 _SCORE = """\
 Score scans slice by slice and draw heat maps, with no training on your data.
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_procedural(commands)
     _add_names(commands)
     _add_calibrate(commands)
+    add_pacs(commands, lambda options: parser.parse_args(["score", "STUDY", "--output=OUT", *options]))
     return parser
 
 

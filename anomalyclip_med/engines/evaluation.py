@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
+from monai.utils import ensure_tuple
 from tabulate import tabulate
 
-from anomalyclip_med.data import find_scans
 from anomalyclip_med.data.datalist import read_datalist
+from anomalyclip_med.data.discovery import open_picture
 from anomalyclip_med.errors import MetricError, ScanError
 from anomalyclip_med.metrics import aupro, auroc, average_precision
 
@@ -20,7 +21,7 @@ METRICS = ("pixel_auroc", "pixel_aupro", "image_auroc", "image_ap")
 
 
 def evaluation_items(datalist: str | Path, root: str | Path, section: str = "test") -> list[dict[str, Any]]:
-    """Entries of a data list as items of a MONAI ``Dataset``: image and mask opened as scans of one slice.
+    """Entries of a data list as items of a MONAI ``Dataset``: image and masks opened as scans of one slice.
 
     Raises:
         ConfigurationError: the data list is wrong.
@@ -28,19 +29,13 @@ def evaluation_items(datalist: str | Path, root: str | Path, section: str = "tes
     """
     items = []
     for entry in read_datalist(datalist, root, section):
-        image, mask = _picture(entry["image"]), entry["mask"] and _picture(entry["mask"])
-        if mask and mask.shape != image.shape:
-            raise ScanError(f"{mask.source}: {mask.shape[:2]} pixels, but its image has {image.shape[:2]}")
-        items.append({**entry, "image": image, "mask": mask, "slice": 0})
+        image = open_picture(entry["image"])
+        masks = [open_picture(path) for path in ensure_tuple(entry["mask"] or ())]
+        for mask in masks:
+            if mask.shape != image.shape:
+                raise ScanError(f"{mask.source}: {mask.shape[:2]} pixels, but its image has {image.shape[:2]}")
+        items.append({**entry, "image": image, "mask": masks or None, "slice": 0})
     return items
-
-
-def _picture(path: Path) -> Any:
-    scans, skipped = find_scans([path])
-    if len(scans) != 1 or len(scans[0].slices) != 1:
-        reason = skipped[0].reason if skipped else f"{sum(len(s.slices) for s in scans)} slices"
-        raise ScanError(f"{path}: not a 2-D image: {reason}")
-    return scans[0]
 
 
 class MetricsWriter:

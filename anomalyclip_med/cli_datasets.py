@@ -37,6 +37,14 @@ def add_datasets(commands: Any) -> None:
     prepare.add_argument("--meta-json", type=Path, metavar="FILE", help="also write AnomalyCLIP's meta.json")
     prepare.add_argument("--masks", type=Path, metavar="FOLDER", help="masks made by others, named as the images are")
     prepare.add_argument("--class-name", metavar="CLASS", help="class of all images, instead of the one found")
+    prepare.add_argument(
+        "--beside",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="JSON",
+        help="data list of another data set that is reported with this one: equal files are told; may be repeated",
+    )
     prepare.add_argument("--strict", action="store_true", help="exit status 1 if there are warnings")
     prepare.set_defaults(run=_prepare)
     shared = actions.add_parser("shared", help="images that two data lists have in common, byte by byte")
@@ -69,7 +77,7 @@ def _info(arguments: argparse.Namespace) -> int:
 def _prepare(arguments: argparse.Namespace) -> int:
     from anomalyclip_med.data.datasets.prepare import prepare
 
-    prepared = prepare(arguments.name, arguments.root, arguments.masks, arguments.class_name)
+    prepared = prepare(arguments.name, arguments.root, arguments.masks, arguments.class_name, arguments.beside)
     output = arguments.output or prepared.root / "datalist.json"
     prepared.write(output, arguments.meta_json)
     for problem in prepared.problems:

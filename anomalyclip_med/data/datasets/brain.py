@@ -13,7 +13,7 @@ from anomalyclip_med.errors import ConfigurationError
 
 _SHARED = (
     "BrainMRI and Br35H share files, and both hold copies within: their results are not independent; "
-    "'anomalyclip-med datasets shared' finds them"
+    "'anomalyclip-med datasets shared' and 'prepare --beside' find them"
 )
 
 
@@ -30,7 +30,10 @@ class HeadCtTable:
         if table is None or not images:
             return None
         with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = [{(k or "").strip(): (v or "").strip() for k, v in row.items()} for row in csv.DictReader(file)]
+            rows = [
+                {(k or "").strip().casefold(): (v or "").strip() for k, v in row.items()}
+                for row in csv.DictReader(file)
+            ]
         listing = Listing(used={table})
         labels = {}
         for number, row in enumerate(rows, 2):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from tqdm import tqdm
 
 from anomalyclip_med.data.datasets.dataset import DataSet
 from anomalyclip_med.data.datasets.samples import SECTIONS, Listing, Problem, Sample, note, warning
+from anomalyclip_med.data.datasets.shared import hash_file, listed_hashes
 from anomalyclip_med.data.datasets.tree import Tree
 from anomalyclip_med.data.discovery import open_picture
 from anomalyclip_med.data.masks import MaskRule, binary_mask, mask_values
@@ -24,7 +24,6 @@ _FORMATS = {
     "BMP": (".bmp",),
     "TIFF": (".tif", ".tiff"),
 }
-_CHUNK = 1 << 20
 
 
 def check_files(samples: Sequence[Sample], rule: MaskRule) -> list[Problem]:
@@ -107,6 +106,8 @@ def check_left_out(tree: Tree, listing: Listing) -> list[Problem]:
     used = {file for s in listing.samples for file in (s.image, *s.masks)} | listing.used
     told = {file for problem in listing.problems for file in problem.files}
     reasons: dict[str, list[Path]] = defaultdict(list)
+    if tree.links:
+        reasons["links to folders are not followed: name the folder itself, or copy it"] = tree.links
     for files in (*tree.pictures.values(), tree.unread):
         for file in files:
             if file in used or file in told:
@@ -121,15 +122,6 @@ def check_left_out(tree: Tree, listing: Listing) -> list[Problem]:
 def hash_files(samples: Sequence[Sample]) -> dict[Path, str]:
     """SHA-256 of each image's file."""
     return {s.image: hash_file(s.image) for s in tqdm(samples, desc="hashing", unit="image", delay=2)}
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def check_duplicates(samples: Sequence[Sample], hashes: dict[Path, str]) -> list[Problem]:
@@ -152,6 +144,14 @@ def check_duplicates(samples: Sequence[Sample], hashes: dict[Path, str]) -> list
         "duplicate": (note, "equal files in one section, each counted"),
     }
     return [make(kind, detail, found[kind]) for kind, (make, detail) in details.items() if found[kind]]
+
+
+def check_shared(hashes: dict[Path, str], other: Path) -> list[Problem]:
+    """Images that are in another data list, too, byte by byte: ``shared-files``."""
+    theirs = listed_hashes(other)
+    files = [image for image, digest in hashes.items() if digest in theirs]
+    detail = f"equal to files of {other}: results on both are not independent"
+    return [warning("shared-files", detail, files)] if files else []
 
 
 def _misnamed(path: Path) -> bool:

@@ -42,7 +42,7 @@ DAGM = DataSet(
     url="https://www.kaggle.com/datasets/mhskjelvareid/dagm-2007-competition-dataset-optical-inspection",
     reference="Wieler and Hahn, Weakly Supervised Learning for Industrial Optical Inspection, DAGM 2007",
     layouts=(DagmFolders(), ObjectFolders("MVTec AD's layout, as re-packed for anomaly detection")),
-    mask_rule=MaskRule.ABOVE_127,
+    mask_rule=MaskRule.HALF,
     expected=(Expected({"test": (6996, 1054)}, PAPER),),
     remarks=(
         "masks are ellipses around the defects, not their outlines",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from anomalyclip_med.data.datasets.dataset import DataSet, Expected
 from anomalyclip_med.data.datasets.layouts import ObjectFolders, split_by_name
@@ -54,7 +54,7 @@ class KolektorObjectFolders:
         for number, sample in enumerate(listing.samples):
             part = re.match(r"kos\d+", key(sample.image.stem.split("_")[0]))
             if part:
-                listing.samples[number] = Sample(**{**vars(sample), "group": part.group()})
+                listing.samples[number] = replace(sample, group=part.group())
         return listing
 
 

@@ -302,14 +302,17 @@ class ObjectFolders:
                 anomalous = not re.fullmatch(self.normal, key(folder.name))
                 own = [t for t in truths if key(t.name) == key(folder.name)]
                 flat = [t for t in truths if re.fullmatch(self.truth, key(t.name))]
-                masks = [m for t in (own or flat) for m in tree.pictures[t]] if anomalous else []
-                pairs, problems = pair(tree.pictures[folder], masks)
+                images, beside, _ = split_by_name(tree.pictures[folder], MASK_NAME)
+                masks = beside + [m for t in (own or flat) for m in tree.pictures[t] if anomalous]
+                pairs, problems = pair(images, masks)
                 listing.problems += problems if own else []  # masks that lie together serve other defects, too
                 missing = [image for image, m in pairs.items() if anomalous and not m]
-                listing.problems += without_mask(missing) if truths else []
+                listing.problems += without_mask(missing) if truths or beside else []
                 defect = folder.name if anomalous else ""
                 listing.samples += [Sample(i, int(anomalous), name, m, section, defect) for i, m in pairs.items()]
-            if not truths and any(s.label for s in listing.samples if s.object == name):
+            if any(s.label for s in listing.samples if s.object == name) and not any(
+                s.masks for s in listing.samples if s.object == name
+            ):
                 listing.problems.append(note("no-masks", f"{name} has no masks: image metrics only"))
         return listing
 

@@ -48,7 +48,7 @@ MPDD = DataSet(
     url="https://github.com/stepanje/MPDD",
     reference="Jezek et al., Deep learning-based defect detection of metal parts, ICUMT 2021",
     layouts=(ObjectFolders(_TEXT),),
-    mask_rule=MaskRule.ABOVE_127,
+    mask_rule=MaskRule.HALF,
     expected=(Expected({"training": (888, 0), "test": (176, 282)}, "Jezek et al. 2021"),),
 )
 
@@ -63,7 +63,7 @@ BTAD = DataSet(
     reference="Mishra et al., VT-ADL: A Vision Transformer Network for Image Anomaly Detection and Localization, "
     "ISIE 2021",
     layouts=(ObjectFolders("BTech_Dataset_transformed/01/{train,test}/{ok,ko}/*, 01/ground_truth/ko/*, PNG or BMP"),),
-    mask_rule=MaskRule.ABOVE_127,
+    mask_rule=MaskRule.HALF,
     expected=(Expected({"training": (1799, 0), "test": (451, 290)}, PAPER + "; training as commonly counted"),),
 )
 
@@ -90,7 +90,7 @@ DTD_SYNTHETIC = DataSet(
     url="https://drive.google.com/drive/folders/10OyPzvI3H6llCZBxKxFlKWt1Pw1tkMK1",
     reference="Aota et al., Zero-shot versus Many-shot: Unsupervised Texture Anomaly Detection, WACV 2023",
     layouts=(ObjectFolders(_TEXT),),
-    mask_rule=MaskRule.ABOVE_127,
+    mask_rule=MaskRule.HALF,
     expected=(Expected({"training": (1200, 0), "test": (357, 947)}, PAPER + "; training as commonly counted"),),
 )
 

@@ -14,7 +14,8 @@ Made by `anomalyclip-med datasets list --markdown > docs/datasets.md`; edit the 
 ```
 anomalyclip-med datasets info brainmri
 anomalyclip-med datasets prepare brainmri ~/data/BrainMRI
-python -m monai.bundle run --config_file "['inference.json','evaluate.json']" --dataset_dir ~/data/BrainMRI ...
+python -m monai.bundle run --config_file "['$B/inference.json','$B/evaluate.json']" \\
+    --dataset_dir ~/data/BrainMRI --output_dir results    # B=bundles/anomalyclip_zero_shot/configs
 ```
 
 `prepare` downloads nothing. It finds a data set in the folder it was unpacked into, whatever lies above or beside it
@@ -30,8 +31,9 @@ Images and masks are paired by name. What does not fit is a named problem, on th
 | `duplicate-labels`, `duplicate-across-sections` | equal files with different labels, or in training and test |
 | `mask-values`, `wrong-suffix`, `duplicate`, `left-out`, `unexpected-count`, `unexpected-class`, ... | to be known |
 
-The first six rows hold warnings (`--strict` makes them the exit status 1), the last one notes. Two data sets that are
-reported together are compared by `anomalyclip-med datasets shared A.json B.json`.
+All rows but the last one hold warnings (`--strict` makes them the exit status 1), the last one notes. Two data sets
+that are reported together are compared by `anomalyclip-med datasets shared A.json B.json`, or while one is prepared by
+`--beside OTHER.json`: `shared-files`.
 
 Masks become binary by the rule of the data set, which stands in the data list and is applied when masks are loaded:
 `shown>127` takes grey levels above 127 (JPEG, antialiased edges), `stored>0` any stored number but 0 (of palette

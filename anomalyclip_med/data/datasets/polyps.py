@@ -93,7 +93,7 @@ COLONDB = DataSet(
         OneFolder("10.tiff, p10.tiff (mask) and c10.tiff (contour) in one folder", "colon", r"p(?P<base>\d+)", r"c\d+"),
         ObjectFolders("MVTec AD's layout, as re-packed for anomaly detection", object="colon"),
     ),
-    mask_rule=MaskRule.ABOVE_127,
+    mask_rule=MaskRule.HALF,
     expected=(
         Expected({"test": (0, 380)}, PAPER + "; PraNet's test sets"),
         Expected({"test": (0, 300)}, "Bernal et al. 2012, the first release"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from anomalyclip_med.data.datasets.checks import (
     check_duplicates,
     check_files,
     check_left_out,
+    check_shared,
     counts,
     hash_files,
 )
@@ -126,7 +128,13 @@ class Prepared:
         }
 
 
-def prepare(name: str, source: str | Path, masks: str | Path | None = None, class_name: str | None = None) -> Prepared:
+def prepare(
+    name: str,
+    source: str | Path,
+    masks: str | Path | None = None,
+    class_name: str | None = None,
+    beside: Sequence[str | Path] = (),
+) -> Prepared:
     """Find a data set in a folder, and check every file of it.
 
     Args:
@@ -135,12 +143,15 @@ def prepare(name: str, source: str | Path, masks: str | Path | None = None, clas
             ``meta.json``.
         masks: a folder of masks that somebody else made, paired with the images by name.
         class_name: the class of all images, instead of the one that is found.
+        beside: data lists of other data sets that are reported with this one; files that are equal are a problem.
 
     Raises:
         ConfigurationError: the data set is not known, or not in the folder in any of its layouts.
     """
     entry = data_set(name)
     source = Path(source).expanduser()
+    if source.is_file() and source.suffix.lower() != ".json":
+        raise ConfigurationError(f"{source}: neither a folder nor a meta.json; unpack it, and name the folder")
     if source.is_file():
         root, listing = source.parent, meta.read(source)
     else:
@@ -160,6 +171,7 @@ def prepare(name: str, source: str | Path, masks: str | Path | None = None, clas
         *check_counts(entry, samples),
         *check_files(samples, rule),
         *check_duplicates(samples, hashes),
+        *(problem for other in beside for problem in check_shared(hashes, Path(other).expanduser())),
     ]
     problems.sort(key=lambda p: (p.severity is not Severity.WARNING, p.kind))
     return Prepared(entry, root, tuple(samples), rule, tuple(problems), hashes)
@@ -173,7 +185,7 @@ def _find(entry: DataSet, tree: Tree) -> Listing:
     known = "\n  ".join(layout.text for layout in entry.layouts)
     there = ", ".join(sorted(p.name for p in tree.root.iterdir())[:8]) or "nothing"
     raise ConfigurationError(
-        f"{tree.root}: no {entry.title} found there, but {there}. It is looked for, below any folders, as\n  {known}"
+        f"{tree.root}: not laid out as {entry.name!r} is, there is {there}. Looked for, at any depth:\n  {known}"
     )
 
 

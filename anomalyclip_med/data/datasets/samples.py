@@ -77,13 +77,6 @@ class Listing:
     used: set[Path] = field(default_factory=set)
     reasons: dict[Path, str] = field(default_factory=dict)
 
-    def extend(self, other: Listing) -> None:
-        """Add what another listing holds."""
-        self.samples += other.samples
-        self.problems += other.problems
-        self.used |= other.used
-        self.reasons |= other.reasons
-
 
 def note(kind: str, detail: str, files: Iterable[Path] = ()) -> Problem:
     """A problem that is only to be known."""

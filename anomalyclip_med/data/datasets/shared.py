@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from pathlib import Path
 
-from anomalyclip_med.data.datasets.checks import hash_file
 from anomalyclip_med.data.datasets.samples import SECTIONS
 from anomalyclip_med.errors import ConfigurationError
+
+_CHUNK = 1 << 20
 
 
 def shared_files(list_a: str | Path, list_b: str | Path) -> list[tuple[str, str]]:
@@ -26,11 +28,16 @@ def shared_files(list_a: str | Path, list_b: str | Path) -> list[tuple[str, str]
     Raises:
         ConfigurationError: a list, or an image without a SHA-256, cannot be read.
     """
-    first, second = _hashes(Path(list_a).expanduser()), _hashes(Path(list_b).expanduser())
+    first, second = listed_hashes(Path(list_a).expanduser()), listed_hashes(Path(list_b).expanduser())
     return sorted((a, b) for digest in first.keys() & second.keys() for a in first[digest] for b in second[digest])
 
 
-def _hashes(path: Path) -> dict[str, list[str]]:
+def listed_hashes(path: Path) -> dict[str, list[str]]:
+    """SHA-256 to the images of a data list that have it, by the paths that stand there.
+
+    Raises:
+        ConfigurationError: the list, or an image without a SHA-256, cannot be read.
+    """
     found: dict[str, list[str]] = defaultdict(list)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -40,3 +47,12 @@ def _hashes(path: Path) -> dict[str, list[str]]:
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ConfigurationError(f"{path}: not a readable data list with its images ({error})") from None
     return found
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -21,7 +21,7 @@ def key(name: str) -> str:
 
 
 class Tree:
-    """All files below a folder. Hidden ones, links to folders and what archivers add are left aside.
+    """All files below a folder. Hidden ones and what archivers add are left aside.
 
     Args:
         root: the folder.
@@ -31,6 +31,7 @@ class Tree:
         pictures: folder to the pictures that lie directly in it, sorted; folders without any are not listed.
         tables: CSV, JSON and text files.
         unread: pictures of kinds that cannot be read.
+        links: folders that are links, which are not followed.
 
     Raises:
         ConfigurationError: there is no such folder.
@@ -43,8 +44,10 @@ class Tree:
         self.pictures: dict[Path, list[Path]] = {}
         self.tables: list[Path] = []
         self.unread: list[Path] = []
+        self.links: list[Path] = []
         for name, folders, files in os.walk(root):
             folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in _NOT_DATA)
+            self.links += [Path(name, f) for f in folders if Path(name, f).is_symlink()]
             for file in sorted(files):
                 path = Path(name, file)
                 suffix = path.suffix.lower()

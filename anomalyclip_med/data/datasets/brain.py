@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 
 from anomalyclip_med.data.datasets.dataset import PAPER, DataSet, Expected
 from anomalyclip_med.data.datasets.layouts import ClassFolders, ObjectFolders
 from anomalyclip_med.data.datasets.samples import Listing, Sample, warning
+from anomalyclip_med.data.datasets.tables import read_rows
 from anomalyclip_med.data.datasets.tree import Tree
 from anomalyclip_med.errors import ConfigurationError
 
@@ -29,15 +29,11 @@ class HeadCtTable:
         images = {int(path.stem): path for files in tree.pictures.values() for path in files if path.stem.isdecimal()}
         if table is None or not images:
             return None
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = [
-                {(k or "").strip().casefold(): (v or "").strip() for k, v in row.items()}
-                for row in csv.DictReader(file)
-            ]
+        rows = read_rows(table, ("id", "hemorrhage"))
         listing = Listing(used={table})
         labels = {}
         for number, row in enumerate(rows, 2):
-            if row.get("hemorrhage") not in ("0", "1") or not row.get("id", "").isdecimal():
+            if row["hemorrhage"] not in ("0", "1") or not row["id"].isdecimal():
                 raise ConfigurationError(f"{table}: line {number} needs an 'id' and a 'hemorrhage' of 0 or 1")
             labels[int(row["id"])] = int(row["hemorrhage"])
         absent = sorted(set(labels) - set(images))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from anomalyclip_med.data.datasets.dataset import DataSet
 from anomalyclip_med.data.datasets.layouts import IMAGES, MASKS, ClassFolders, ObjectFolders, nearest, split_by_name
 from anomalyclip_med.data.datasets.pairing import MASK_NAME, pair
 from anomalyclip_med.data.datasets.samples import SECTIONS, Listing, Sample, warning
+from anomalyclip_med.data.datasets.tables import read_rows
 from anomalyclip_med.data.datasets.tree import Tree, key
 from anomalyclip_med.data.discovery import open_picture
 from anomalyclip_med.data.masks import MaskRule, binary_mask
@@ -42,7 +43,7 @@ class LabelTable:
 
     text: str = (
         "a CSV file with the columns image and label (0 or 1, normal or anomalous), and as far as known mask (several "
-        "joined by ;), class, defect, group, section; files by path or by a name that occurs once, suffix or not"
+        "joined by ; or |), class, defect, group, section; files by path or by a name that occurs once, suffix or not"
     )
 
     def find(self, tree: Tree) -> Listing | None:
@@ -66,7 +67,9 @@ class LabelTable:
             if image is None:
                 absent.append(cell["image"])
                 continue
-            masks = tuple(files.need(name.strip(), number) for name in cell.get("mask", "").split(";") if name.strip())
+            masks = tuple(
+                files.need(name.strip(), number) for name in re.split("[;|]", cell.get("mask", "")) if name.strip()
+            )
             told = cell.get("label", "").casefold()
             if told and told not in _LABELS:
                 raise ConfigurationError(f"{table}: line {number} has the label {told!r}; write 0 or 1")
@@ -184,21 +187,14 @@ class _Files:
 
 def _read(table: Path) -> tuple[list[dict[str, str]], dict[str, str]]:
     """A table's rows, and what is meant by its columns: "image" to the column's name."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = [
-                {(k or "").strip(): (v or "").strip() for k, v in row.items() if isinstance(v, str)}
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigurationError(f"{table}: not a readable table ({type(error).__name__})") from None
+    rows = read_rows(table)
     names = {key(name): name for name in (rows[0] if rows else {})}
     columns = {}
     for what, spellings in _COLUMNS.items():
         found = next((names[s] for s in spellings if s in names), None)
         if found is not None:
             columns[what] = found
-    return [{name: row.get(name, "") for name in names.values()} for row in rows], columns
+    return rows, columns
 
 
 def _marked(masks: tuple[Path, ...]) -> bool:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from anomalyclip_med.data.datasets.pairing import MASK_NAME, base_name, pair, without_mask
+from anomalyclip_med.data.datasets.pairing import MASK_NAME, base_name, fold, pair, without_mask
 from anomalyclip_med.data.datasets.samples import Listing, Sample, note, warning
 from anomalyclip_med.data.datasets.tree import Tree, key
 from anomalyclip_med.errors import ConfigurationError
@@ -66,6 +66,7 @@ class PairedFolders:
         object: the class.
         pairs: the folders; of pairs for the same section the first one found is taken.
         hint: pattern that a folder above must match where several data sets lie side by side.
+        unlike: pattern of folders above that belong to another data set of the same layout.
         mask_name: how a mask's stem is made from its image's.
         ignore: pattern of image stems that are something else.
         grouping: finds what belongs together.
@@ -75,6 +76,7 @@ class PairedFolders:
     object: str
     pairs: tuple[FolderPair, ...] = (FolderPair(),)
     hint: str = ""
+    unlike: str = ""
     mask_name: str = MASK_NAME
     ignore: str | None = None
     grouping: Grouping | None = None
@@ -103,12 +105,11 @@ class PairedFolders:
         found = []
         for images in tree.folders(folders.images):
             partner = nearest(tree, images, [m for m in masks if m != images])
-            if partner is not None:
+            if partner is not None and (not self.unlike or not self._above(tree, images, self.unlike)):
                 found.append((images, partner))
         if len(found) > 1 and self.hint:
             # Several data sets side by side, as in collections of polyps: only the one that is asked for.
-            hinted = [p for p in found if any(re.search(self.hint, part) for part in tree.parts(p[0])[1:])]
-            found = hinted or found
+            found = [p for p in found if self._above(tree, p[0], self.hint)] or found
         sections: dict[str, list[tuple[Path, Path]]] = defaultdict(list)
         for images, partner in found:
             sections[folders.section or tree.section(images) or "test"].append((images, partner))
@@ -123,6 +124,10 @@ class PairedFolders:
                 )
             result += [(section, *p) for p in pairs]
         return result
+
+    @staticmethod
+    def _above(tree: Tree, folder: Path, pattern: str) -> bool:
+        return any(re.search(pattern, part) for part in tree.parts(folder)[1:])
 
     def _list(self, tree: Tree, section: str, images: Path, masks: Path, listing: Listing) -> None:
         files = []
@@ -177,15 +182,18 @@ class OneFolder:
 
 
 def split_by_name(
-    files: Iterable[Path], mask_name: str, ignore: str | None = None
+    files: Sequence[Path], mask_name: str, ignore: str | None = None
 ) -> tuple[list[Path], list[Path], list[Path]]:
     """Split the pictures of one folder into images, masks and others; a mask is one whose image lies beside it."""
-    files = list(files)
-    others = [f for f in files if ignore and re.fullmatch(ignore, f.stem, re.IGNORECASE)]
-    files = [f for f in files if f not in set(others)]
-    stems = {f.stem.casefold() for f in files}
-    masks = [f for f in files if base_name(f.stem, mask_name) in stems]
-    images = [f for f in files if f not in set(masks)]
+    images: list[Path] = []
+    masks: list[Path] = []
+    others: list[Path] = []
+    stems = {fold(f.stem) for f in files}
+    for file in files:
+        if ignore and re.fullmatch(ignore, file.stem, re.IGNORECASE):
+            others.append(file)
+        else:
+            (masks if base_name(file.stem, mask_name) in stems else images).append(file)
     return images, masks, others
 
 
@@ -318,12 +326,16 @@ class ObjectFolders:
 
 
 def nearest(tree: Tree, folder: Path, others: Iterable[Path]) -> Path | None:
-    """Of some folders, the one that shares the longest path with another one, and its section."""
+    """Of some folders, the one that shares the longest path with another one, and its section.
+
+    None of those is near that have nothing in common with it but what lies three levels above.
+    """
 
     def shared(other: Path) -> int:
         return next((i for i, (a, b) in enumerate(zip(folder.parts, other.parts, strict=False)) if a != b), 0)
 
     section = tree.section(folder)
+    others = [other for other in others if shared(other) >= len(folder.parts) - 2]
     return max(others, key=lambda o: (shared(o), tree.section(o) == section, -len(o.parts)), default=None)
 
 

@@ -29,11 +29,13 @@ Images and masks are paired by name. What does not fit is a named problem, on th
 | `unreadable`, `size-mismatch` | a file cannot be read; a mask has another size than its image |
 | `mask-empty`, `normal-with-mask` | label and mask contradict each other |
 | `duplicate-labels`, `duplicate-across-sections` | equal files with different labels, or in training and test |
-| `mask-values`, `wrong-suffix`, `duplicate`, `left-out`, `unexpected-count`, `unexpected-class`, ... | to be known |
+| `unexpected-class` | no class is one of the paper's: perhaps another data set (if only some are not, a note) |
+| `shared-files` | equal files in another data list that is named by `--beside` |
+| `mask-values`, `wrong-suffix`, `duplicate`, `left-out`, `unexpected-count`, ... | to be known |
 
 All rows but the last one hold warnings (`--strict` makes them the exit status 1), the last one notes. Two data sets
 that are reported together are compared by `anomalyclip-med datasets shared A.json B.json`, or while one is prepared by
-`--beside OTHER.json`: `shared-files`.
+`--beside OTHER.json`.
 
 Masks become binary by the rule of the data set, which stands in the data list and is applied when masks are loaded:
 `shown>127` takes grey levels above 127 (JPEG, antialiased edges), `stored>0` any stored number but 0 (of palette

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,12 @@ MASK_NAME = (
 def base_name(stem: str, pattern: str = MASK_NAME) -> str | None:
     """The stem of the image that a mask's stem names, in lower case, or None if it is no mask's stem."""
     match = re.fullmatch(pattern, stem, re.IGNORECASE)
-    return next((group.casefold() for group in match.groups() if group), None) if match else None
+    return next((fold(group) for group in match.groups() if group), None) if match else None
+
+
+def fold(name: str) -> str:
+    """A name without its case, accents composed as not all file systems keep them."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def pair(
@@ -42,13 +48,13 @@ def pair(
     by_name: dict[str, list[Path]] = defaultdict(list)
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for image in images:
-        by_name[image.name.casefold()].append(image)
-        by_stem[image.stem.casefold()].append(image)
+        by_name[fold(image.name)].append(image)
+        by_stem[fold(image.stem)].append(image)
     pairs: dict[Path, tuple[Path, ...]] = dict.fromkeys(images, ())
     lost: list[Path] = []
     torn: list[Path] = []
     for mask in sorted(masks):
-        found = by_name.get(mask.name.casefold()) or by_stem.get(mask.stem.casefold())
+        found = by_name.get(fold(mask.name)) or by_stem.get(fold(mask.stem))
         found = found or by_stem.get(base_name(mask.stem, pattern) or "") or []
         if len(found) == 1:
             pairs[found[0]] = (*pairs[found[0]], mask)

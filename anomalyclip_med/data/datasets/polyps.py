@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from bisect import bisect
 from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
@@ -10,6 +9,7 @@ from pathlib import Path, PureWindowsPath
 from anomalyclip_med.data.datasets.dataset import PAPER, DataSet, Expected
 from anomalyclip_med.data.datasets.layouts import ObjectFolders, OneFolder, PairedFolders
 from anomalyclip_med.data.datasets.pairing import MASK_NAME
+from anomalyclip_med.data.datasets.tables import read_rows
 from anomalyclip_med.data.datasets.tree import Tree
 from anomalyclip_med.data.masks import MaskRule
 
@@ -24,15 +24,29 @@ _COLON_MASK = MASK_NAME + r"|p(?P<frame>\d+)"
 _FIGSHARE = "https://figshare.com/articles/figure/Polyp_DataSet_zip/21221579"
 
 
+_NAMES = {
+    "clinicdb": "clinicdb|cvc612",
+    "colondb": "colondb",
+    "kvasir": "kvasir",
+    "endo": "endotect",
+    "etis": "etis",
+    "cvc300": "cvc300|endoscene",
+}
+"""What the folders of polyp sets are called: they have one layout and often lie side by side."""
+
+
+def _others(name: str) -> str:
+    return "|".join(pattern for other, pattern in _NAMES.items() if other != name)
+
+
 def clinicdb_sequences(tree: Tree, images: Iterable[Path]) -> dict[Path, str]:
     """The sequence of each frame: as ``metadata.csv`` of the Kaggle re-pack has it, else by the frame's number."""
     table = tree.table(r"metadata\.csv")
     told: dict[str, str] = {}
     if table is not None:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            for row in csv.DictReader(file):
-                paths = (row.get("png_image_path") or row.get("tif_image_path") or row.get("frame_id") or "").strip()
-                told[PureWindowsPath(paths).stem] = (row.get("sequence_id") or "").strip()
+        for row in read_rows(table, ("sequence_id",)):
+            frame = row.get("png_image_path") or row.get("tif_image_path") or row.get("frame_id") or ""
+            told[PureWindowsPath(frame).stem] = row["sequence_id"]
     groups = {}
     for image in images:
         number = int(image.stem) if image.stem.isdecimal() else 0
@@ -55,7 +69,8 @@ CLINICDB = DataSet(
         PairedFolders(
             "PNG/Original/1.png with PNG/Ground Truth/1.png; the same in TIF or without PNG/; images/ with masks/",
             "colon",
-            hint="clinicdb|cvc612",
+            hint=_NAMES["clinicdb"],
+            unlike=_others("clinicdb"),
             grouping=clinicdb_sequences,
         ),
         ObjectFolders("MVTec AD's layout, as re-packed for anomaly detection", object="colon"),
@@ -63,8 +78,7 @@ CLINICDB = DataSet(
     mask_rule=MaskRule.ABOVE_127,
     expected=(
         Expected({"test": (0, 612)}, "Bernal et al. 2015: 612 frames of 29 sequences"),
-        Expected({"test": (0, 62)}, "test set of PraNet's re-pack"),
-        Expected({"training": (0, 550)}, "PraNet's training share"),
+        Expected({"training": (0, 550), "test": (0, 62)}, "PraNet's shares"),
     ),
     remarks=(
         "masks are RGB and not all binary; the TIF originals have a compression that few programs open",
@@ -86,7 +100,8 @@ COLONDB = DataSet(
         PairedFolders(
             "images/1.png with masks/1.png, or 10.tiff with p10.tiff",
             "colon",
-            hint="colondb",
+            hint=_NAMES["colondb"],
+            unlike=_others("colondb"),
             mask_name=_COLON_MASK,
             ignore=r"[cp]\d+",
         ),
@@ -111,13 +126,18 @@ KVASIR = DataSet(
     url="https://datasets.simula.no/kvasir-seg/",
     reference="Jha et al., Kvasir-SEG: A Segmented Polyp Dataset, MMM 2020",
     layouts=(
-        PairedFolders("images/cju*.jpg with masks/cju*.jpg of the same name", "colon", hint="kvasir"),
+        PairedFolders(
+            "images/cju*.jpg with masks/cju*.jpg of the same name",
+            "colon",
+            hint=_NAMES["kvasir"],
+            unlike=_others("kvasir"),
+        ),
         ObjectFolders("MVTec AD's layout, as re-packed for anomaly detection", object="colon"),
     ),
     mask_rule=MaskRule.ABOVE_127,
     expected=(
         Expected({"test": (0, 1000)}, "Jha et al. 2020"),
-        Expected({"test": (0, 100)}, "test set of PraNet's re-pack"),
+        Expected({"training": (0, 900), "test": (0, 100)}, "PraNet's shares"),
     ),
     remarks=(
         "masks are JPEG: the rule makes greys binary, where the reference takes all above 0",
@@ -136,7 +156,9 @@ ENDO = DataSet(
     reference="Hicks et al., The EndoTect 2020 Challenge: Evaluation and Comparison of Classification, Segmentation "
     "and Inference Time for Endoscopy, ICPR workshops 2021",
     layouts=(
-        PairedFolders("images/*.jpg with masks/*.jpg of the same name", "colon", hint="endotect"),
+        PairedFolders(
+            "images/*.jpg with masks/*.jpg of the same name", "colon", hint=_NAMES["endo"], unlike=_others("endo")
+        ),
         ObjectFolders("MVTec AD's layout, as re-packed for anomaly detection", object="colon"),
     ),
     mask_rule=MaskRule.ABOVE_127,

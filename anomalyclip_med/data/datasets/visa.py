@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -10,6 +9,7 @@ from anomalyclip_med.data.datasets.dataset import DataSet, Expected
 from anomalyclip_med.data.datasets.layouts import ObjectFolders
 from anomalyclip_med.data.datasets.pairing import pair, without_mask
 from anomalyclip_med.data.datasets.samples import Listing, Sample, warning
+from anomalyclip_med.data.datasets.tables import read_rows
 from anomalyclip_med.data.datasets.tree import Tree, key
 from anomalyclip_med.data.masks import MaskRule
 
@@ -65,8 +65,7 @@ class VisaFolders:
         if table is None:
             return {}, None
         listing.used.add(table)
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_rows(table, ("image", "split"))
         sections = {"train": "training", "test": "test"}
         return {_tail(PurePosixPath(r["image"])): sections.get(r["split"], "test") for r in rows}, table
 

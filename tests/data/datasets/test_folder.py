@@ -37,6 +37,18 @@ nowhere.png,0,,,,,
     assert found == {"image-missing": [], "left-out": ["d.png"]}
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_table_of_a_spreadsheet(tmp_path: Path, make: Make, separator: str) -> None:
+    make("a.png", "b.png")
+    make("m.png", "n.png", mask=True)
+    rows = [("image", "anomaly", "mask"), ("a", "1", "m.png|n.png"), ("b ", " no", "")]
+    (tmp_path / "t.csv").write_text("\n".join(separator.join(row) for row in rows), encoding="utf-8-sig")
+    assert entries(prepare("folder", tmp_path)) == {
+        "a.png": (["m.png", "n.png"], 1, "object", "", ""),
+        "b.png": (None, 0, "object", "", ""),
+    }
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
@@ -44,12 +56,13 @@ nowhere.png,0,,,,,
         ("image,label,mask\na.png,1,m.png\n", r"line 2 names m\.png, which does not exist"),
         ("image,label,split\na.png,1,later\n", "line 2 has the section 'later'"),
         ("image,label\nx.png,1\n", "no row names an image"),
+        ("image,label\na.png,\xe9\n".encode("latin-1"), "not a readable table"),
         ("image,label\nb.png,1\n", r"'b\.png' fits several files"),
     ],
 )
-def test_mistakes_in_a_table(tmp_path: Path, make: Make, table: str, message: str) -> None:
+def test_mistakes_in_a_table(tmp_path: Path, make: Make, table: str | bytes, message: str) -> None:
     make("a.png", "one/b.png", "two/b.png")
-    (tmp_path / "labels.csv").write_text(table)
+    (tmp_path / "labels.csv").write_bytes(table.encode() if isinstance(table, str) else table)
     with pytest.raises(ConfigurationError, match=message):
         prepare("folder", tmp_path)
 

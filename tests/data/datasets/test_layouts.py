@@ -55,6 +55,13 @@ def test_the_folder_of_one_object_is_enough(tmp_path: Path, make: Make) -> None:
     }
 
 
+def test_another_data_set_of_the_same_layout_is_a_warning(tmp_path: Path, make: Make) -> None:
+    make("bottle/test/good/000.png", "tubes/test/good/000.png")
+    assert [p.kind for p in prepare("mpdd", tmp_path / "bottle").warnings] == ["unexpected-class"]
+    assert prepare("mpdd", tmp_path).warnings == ()
+    assert kinds(prepare("mpdd", tmp_path)) == {"unexpected-class": []}
+
+
 def test_btad_has_other_words_and_formats(tmp_path: Path, make: Make) -> None:
     make("BTech_Dataset_transformed/01/train/ok/0000.bmp", "BTech_Dataset_transformed/01/test/ok/0001.bmp")
     make("BTech_Dataset_transformed/01/test/ko/0000.bmp")
@@ -248,7 +255,11 @@ def test_a_collection_of_polyps_gives_the_set_that_is_asked_for(tmp_path: Path, 
         assert list(entries(prepare(name, tmp_path))) == [
             f"TestDataset/{DATA_SETS[name].title.removesuffix('-SEG')}/images/{number}.png"
         ]
-    with pytest.raises(ConfigurationError, match="several folders of images"):
+    with pytest.raises(ConfigurationError, match="not laid out as 'endo' is"):  # none of the others is taken for it
+        prepare("endo", tmp_path)
+    make("one/images/1.png", "two/images/1.png")
+    make("one/masks/1.png", "two/masks/1.png", mask=True)
+    with pytest.raises(ConfigurationError, match=r"several folders of images \(one/images, two/images\)"):
         prepare("endo", tmp_path)
 
 

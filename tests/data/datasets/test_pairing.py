@@ -61,6 +61,11 @@ def test_the_whole_name_comes_before_the_stem() -> None:
     assert [(p.kind, p.files) for p in problems] == [("ambiguous-pair", (Path("m/Y92.tif"),))]
 
 
+def test_accents_are_one_letter_or_two() -> None:
+    image, mask = Path("Sch\u00e4del.png"), Path("scha\u0308del_mask.png")
+    assert pair([image], [mask])[0] == {image: (mask,)}
+
+
 def test_one_image_has_many_masks_in_the_order_of_their_names() -> None:
     masks = [Path("b_mask_1.png"), Path("b_mask.png"), Path("a_mask.png")]
     pairs, _ = pair([Path("a.png"), Path("b.png")], masks)

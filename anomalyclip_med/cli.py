@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from anomalyclip_med import __version__
+from anomalyclip_med.cli_datasets import add_datasets
 from anomalyclip_med.errors import AnomalyClipMedError
 from anomalyclip_med.pacs.command import add_pacs
 
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_procedural(commands)
     _add_names(commands)
     _add_calibrate(commands)
+    add_datasets(commands)
     add_pacs(commands, lambda options: parser.parse_args(["score", "STUDY", "--output=OUT", *options]))
     return parser
 

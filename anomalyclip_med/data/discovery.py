@@ -137,6 +137,19 @@ def find_scans(
     return result_scans, [replace(s, shown=_shown(s.path, paths, show_names)) for s in skipped]
 
 
+def open_picture(path: Path) -> Scan:
+    """Open a file that holds one 2-D image.
+
+    Raises:
+        ScanError: there is no such file, it cannot be read, or it has more than one slice.
+    """
+    scans, skipped = find_scans([path])
+    if len(scans) != 1 or len(scans[0].slices) != 1:
+        reason = skipped[0].reason if skipped else f"{sum(len(s.slices) for s in scans)} slices"
+        raise ScanError(f"{path}: not a 2-D image: {reason}")
+    return scans[0]
+
+
 def _shown(path: Path, roots: Sequence[Path], show_names: bool) -> str:
     if show_names:
         return str(path)

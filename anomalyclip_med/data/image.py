@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from anomalyclip_med.data.budget import check_size
 from anomalyclip_med.data.reading import reading
@@ -66,6 +66,21 @@ class ImageScan(Scan):
         if pixels.shape[:2] != (self.shape[1], self.shape[0]):
             raise ScanError(f"{self.source}: the picture's size is not that of its header")
         return pixels
+
+
+def palette_indices(path: Path) -> np.ndarray | None:
+    """The indices that a palette picture stores, (rows, columns) uint8, or None for a file of another kind.
+
+    Raises:
+        ScanError: it is a picture that cannot be decoded.
+    """
+    with reading(path, "the picture cannot be decoded, the file is truncated or damaged"):
+        try:
+            image = Image.open(path, formats=(*_FORMATS, "TIFF"))
+        except UnidentifiedImageError:  # not Pillow's to read
+            return None
+        with image:
+            return np.array(ImageOps.exif_transpose(image)) if image.mode == "P" else None
 
 
 def is_color(mode: str) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from anomalyclip_med.data import find_scans
+from monai.utils import ensure_tuple
+
 from anomalyclip_med.data.datalist import read_datalist
+from anomalyclip_med.data.discovery import open_picture
 from anomalyclip_med.errors import ScanError
 
 
@@ -19,16 +21,10 @@ def evaluation_items(datalist: str | Path, root: str | Path, section: str = "tes
     """
     items = []
     for entry in read_datalist(datalist, root, section):
-        image, mask = _picture(entry["image"]), entry["mask"] and _picture(entry["mask"])
-        if mask and mask.shape != image.shape:
-            raise ScanError(f"{mask.source}: {mask.shape[:2]} pixels, but its image has {image.shape[:2]}")
-        items.append({**entry, "name": str(entry["image"]), "image": image, "mask": mask, "slice": 0})
+        image = open_picture(entry["image"])
+        masks = [open_picture(path) for path in ensure_tuple(entry["mask"] or ())]
+        for mask in masks:
+            if mask.shape != image.shape:
+                raise ScanError(f"{mask.source}: {mask.shape[:2]} pixels, but its image has {image.shape[:2]}")
+        items.append({**entry, "name": str(entry["image"]), "image": image, "mask": masks or None, "slice": 0})
     return items
-
-
-def _picture(path: Path) -> Any:
-    scans, skipped = find_scans([path])
-    if len(scans) != 1 or len(scans[0].slices) != 1:
-        reason = skipped[0].reason if skipped else f"{sum(len(s.slices) for s in scans)} slices"
-        raise ScanError(f"{path}: not a 2-D image: {reason}")
-    return scans[0]

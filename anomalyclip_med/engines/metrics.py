@@ -43,7 +43,7 @@ class _Image:
 
     name: str
     of_class: str
-    group: str | None
+    group: str
     label: int
     score: float
     pixels: PixelHistogram | None
@@ -105,11 +105,11 @@ class MetricsWriter:
             if item["failure"]:
                 raise ScanError(item["failure"])  # a figure over part of a test set would pass for one over all
             anomaly_map, score = output["pred"].cpu().numpy()
-            label, group = int(item["label"]), item.get("group")
+            label = int(item["label"])
             image = _Image(
                 name=item["name"],
                 of_class=item["class"],
-                group=None if group is None else str(group),
+                group=item["group"],
                 label=label,
                 score=float(score.mean(dtype=np.float64)),
                 pixels=None,
@@ -245,7 +245,7 @@ class _Measured:
     def _measure_groups(self, images: Sequence[_Image], aggregation: str) -> None:
         grouped: dict[str, list[_Image]] = {}
         for image in images:
-            if image.group is not None:
+            if image.group:
                 grouped.setdefault(image.group, []).append(image)
         if not grouped:
             return

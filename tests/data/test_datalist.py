@@ -18,14 +18,32 @@ def write(folder: Path, content: object) -> Path:
     return folder / "list.json"
 
 
+ABSENT = {"class": "all", "defect": "", "group": "", "mask_rule": ""}
+
+
 def test_entries(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         {"test": [{"image": "a.png", "label": 0}, {"image": "a.png", "mask": "m.png", "label": 1, "class": "skin"}]},
     )
+    image, mask = tmp_path / "a.png", tmp_path / "m.png"
     assert read_datalist(path, tmp_path) == [
-        {"image": tmp_path / "a.png", "mask": None, "label": 0, "class": "all"},
-        {"image": tmp_path / "a.png", "mask": tmp_path / "m.png", "label": 1, "class": "skin"},
+        {**ABSENT, "image": image, "mask": None, "label": 0},
+        {**ABSENT, "image": image, "mask": mask, "label": 1, "class": "skin"},
+    ]
+
+
+def test_masks_defects_groups_and_rules(tmp_path: Path) -> None:
+    entries = [
+        {"image": "a.png", "label": 1, "mask": ["m.png", "a.png"], "defect": "cut", "group": "7", "class": "skin"},
+        {"image": "a.png", "label": 0, "mask": ["m.png"], "mask_rule": "half", "defect": None},
+    ]
+    path = write(tmp_path, {"mask_rule": "stored>0", "training": entries})
+    image, mask = tmp_path / "a.png", tmp_path / "m.png"
+    many = {"mask": [mask, image], "defect": "cut", "group": "7", "class": "skin", "mask_rule": "stored>0"}
+    assert read_datalist(path, tmp_path, "training") == [
+        {**ABSENT, **many, "image": image, "label": 1},
+        {**ABSENT, "image": image, "mask": mask, "label": 0, "mask_rule": "half"},
     ]
 
 
@@ -38,6 +56,10 @@ def test_entries(tmp_path: Path) -> None:
         ({"test": [{"image": "a.png", "label": 2}]}, "entry 0 needs"),
         ({"test": [{"image": "b.png", "label": 1}]}, "b.png, which does not exist"),
         ({"test": [{"image": "a.png", "mask": "n.png", "label": 1}]}, "n.png, which does not exist"),
+        ({"test": [{"image": "a.png", "mask": ["m.png", "n.png"], "label": 1}]}, "n.png, which does not exist"),
+        ({"test": [{"image": "a.png", "mask": {"m.png": 1}, "label": 1}]}, "names its files by something else"),
+        ({"test": [{"image": 3, "label": 1}]}, "names its files by something else"),
+        ({"mask_rule": "x>1", "test": [{"image": "a.png", "label": 1}]}, 'the mask rule "x>1", known are half, shown'),
     ],
 )
 def test_refused(tmp_path: Path, content: object, message: str) -> None:

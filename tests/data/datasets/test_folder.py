@@ -1,0 +1,124 @@
+"""One's own images: by table, by names of folders, by masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from anomalyclip_med.data.datasets import Prepared, prepare
+from anomalyclip_med.errors import ConfigurationError
+
+from .conftest import Make
+
+
+def entries(prepared: Prepared, section: str = "test") -> dict[str, tuple]:
+    listed = prepared.datalist().get(section, [])
+    return {e["image"]: tuple(e[k] for k in ("mask", "label", "class", "defect", "group")) for e in listed}
+
+
+def test_a_table(tmp_path: Path, make: Make) -> None:
+    make("scans/a.png", "scans/b.png", "scans/deep/c.png", "scans/d.png")
+    make("truth/b1.png", "truth/b2.png", mask=True)
+    table = """File Name,Label,mask,Class,Finding,Patient ID,Split
+scans/a.png,normal,,knee,,p1,train
+b,1,truth/b1.png; truth/b2.png,knee,tear,p2,test
+c.png,healthy,,hip,,p3,test
+nowhere.png,0,,,,,
+"""
+    (tmp_path / "my table.csv").write_text(table)
+    prepared = prepare("folder", tmp_path)
+    assert entries(prepared, "training") == {"scans/a.png": (None, 0, "knee", "", "p1")}
+    assert entries(prepared) == {
+        "scans/b.png": (["truth/b1.png", "truth/b2.png"], 1, "knee", "tear", "p2"),
+        "scans/deep/c.png": (None, 0, "hip", "", "p3"),
+    }
+    found = {p.kind: [f.name for f in p.files] for p in prepared.problems}
+    assert found == {"image-missing": [], "left-out": ["d.png"]}
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_table_of_a_spreadsheet(tmp_path: Path, make: Make, separator: str) -> None:
+    make("a.png", "b.png")
+    make("m.png", "n.png", mask=True)
+    rows = [("image", "anomaly", "mask"), ("a", "1", "m.png|n.png"), ("b ", " no", "")]
+    (tmp_path / "t.csv").write_text("\n".join(separator.join(row) for row in rows), encoding="utf-8-sig")
+    assert entries(prepare("folder", tmp_path)) == {
+        "a.png": (["m.png", "n.png"], 1, "object", "", ""),
+        "b.png": (None, 0, "object", "", ""),
+    }
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("image,label\na.png,perhaps\n", "line 2 has the label 'perhaps'"),
+        ("image,label,mask\na.png,1,m.png\n", r"line 2 names m\.png, which does not exist"),
+        ("image,label,split\na.png,1,later\n", "line 2 has the section 'later'"),
+        ("image,label\nx.png,1\n", "no row names an image"),
+        ("image,label\na.png,\xe9\n".encode("latin-1"), "not a readable table"),
+        ("image,label\nb.png,1\n", r"'b\.png' fits several files"),
+    ],
+)
+def test_mistakes_in_a_table(tmp_path: Path, make: Make, table: str | bytes, message: str) -> None:
+    make("a.png", "one/b.png", "two/b.png")
+    (tmp_path / "labels.csv").write_bytes(table.encode() if isinstance(table, str) else table)
+    with pytest.raises(ConfigurationError, match=message):
+        prepare("folder", tmp_path)
+
+
+@pytest.mark.parametrize("normal", ["normal", "Good", "no", "Healthy", "No Finding"])
+def test_folders_named_after_labels(tmp_path: Path, make: Make, normal: str) -> None:
+    make(f"{normal}/1.png", "fracture/1.png", "Effusion/images/2.jpg")
+    assert entries(prepare("folder", tmp_path, class_name="wrist")) == {
+        f"{normal}/1.png": (None, 0, "wrist", "", ""),
+        "fracture/1.png": (None, 1, "wrist", "fracture", ""),
+        "Effusion/images/2.jpg": (None, 1, "wrist", "Effusion", ""),
+    }
+
+
+def test_folders_named_after_labels_with_masks_beside(tmp_path: Path, make: Make) -> None:
+    make("test/normal/x (1).png", "test/tumour/x (1).png", "train/normal/y.png")
+    make("test/tumour/x (1)_mask.png", "test/tumour/x (1)_mask_1.png", mask=True)
+    prepared = prepare("folder", tmp_path)
+    masks = ["test/tumour/x (1)_mask.png", "test/tumour/x (1)_mask_1.png"]
+    assert entries(prepared)["test/tumour/x (1).png"] == (masks, 1, tmp_path.name, "tumour", "")
+    assert prepared.counts == {"training": (1, 0), "test": (1, 1)}
+
+
+def test_folders_as_mvtec_has_them(tmp_path: Path, make: Make) -> None:
+    make("wrist/train/normal/1.png", "wrist/test/normal/2.png", "wrist/test/fracture/3.png")
+    make("wrist/ground_truth/fracture/3.png", mask=True)
+    prepared = prepare("folder", tmp_path)
+    assert entries(prepared)["wrist/test/fracture/3.png"] == (
+        "wrist/ground_truth/fracture/3.png",
+        1,
+        "wrist",
+        "fracture",
+        "",
+    )
+    assert prepared.counts == {"training": (1, 0), "test": (1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [("images/{}.png", "masks/{}.png"), ("{}.png", "{}_mask.png"), ("val_images/{}.jpg", "val_masks/{}.png")],
+)
+def test_masks_tell_what_is_anomalous(tmp_path: Path, make: Make, image: str, mask: str) -> None:
+    make(*(image.format(name) for name in "abc"))
+    make(mask.format("a"), mask=True)
+    make(mask.format("b"), mask=True, value=0)
+    prepared = prepare("folder", tmp_path)
+    section = "validation" if "val" in image else "test"
+    assert {name: entry[1] for name, entry in entries(prepared, section).items()} == {
+        image.format("a"): 1,
+        image.format("b"): 0,
+        image.format("c"): 0,
+    }
+    assert [p.kind for p in prepared.warnings] == ["mask-missing"]
+
+
+def test_images_alone_are_not_enough(tmp_path: Path, make: Make) -> None:
+    make("a.png", "b.png")
+    with pytest.raises(ConfigurationError, match="not laid out as 'folder' is"):
+        prepare("folder", tmp_path)

@@ -39,7 +39,7 @@ demo: $(VENV)/.base
 		--dataset_dir demo/input --output_dir demo/output --show_names True --report True
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow

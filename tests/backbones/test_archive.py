@@ -145,7 +145,6 @@ def test_the_forgery_itself_is_readable(tmp_path):
         ({"weight": Call(torch.zeros, 2**40)}, "no tensor"),
         ({"weight": Call(pickle.loads, b"")}, "asks for pickle.loads|asks for _pickle.loads"),
     ],
-    ids=str,
 )
 def test_hostile_pickles(tmp_path, capsys, content, message):
     path = write_zip(tmp_path / "clip.pt", pickled(content))

@@ -305,9 +305,10 @@ def _draw_curves(path: Path, classes: dict[str, _Measured], fpr_limit: float) ->
     right.set(
         title="Pixels: PRO", xlabel="false-positive rate", ylabel="per-region overlap", xlim=(0, 1), ylim=(0, 1.01)
     )
-    right.axvline(fpr_limit, color="0.6", linewidth=0.8, linestyle="--")
-    if classes:
-        right.legend(fontsize="small", loc="lower right", ncols=1 + len(classes) // 12)
+    right.axvspan(fpr_limit, 1, color="0.93", zorder=0)  # beyond what AUPRO counts
+    for axes in (left, right):
+        if axes.lines:
+            axes.legend(fontsize="small", loc="lower right", ncols=1 + len(classes) // 12)
     figure.savefig(path, dpi=120)
 
 

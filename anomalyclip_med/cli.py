@@ -48,6 +48,8 @@ examples:
 exit status: 0 all scored, 1 something could not be scored (scores.json says what),
 2 nothing could be done (the message says why)"""
 
+_MODEL = ("clip", "activation", "prompts", "device", "image_size", "feature_layers", "batch_size")
+
 _WEIGHTS_NOTE = """\
 Prompts are small; the CLIP they belong to is named by --clip and downloaded by
 open_clip on first use, or read from a file. 'offline' is a backbone that pip
@@ -58,6 +60,17 @@ _PROCEDURAL_NOTE = """\
 An endless auxiliary set: textures and objects with defects and masks, seen
 through many cameras. Industrial-like by design: no organs, no lesions."""
 
+
+_EVALUATE = """\
+Measure the accuracy on labelled images:
+
+  anomalyclip-med datasets prepare headct ~/data/HeadCT
+  anomalyclip-med evaluate ~/data/HeadCT/datalist.json -o results
+
+OUT receives metrics.json, metrics.csv and curves.png: AUROC, average precision
+and highest F1 of images and pixels, AUPRO, exact and as the authors compute it,
+each with a 95 % interval, per class and on average; of patients, where the list
+has groups. Below the table stand the published figures of the data set."""
 
 _CALIBRATE = """\
 Learn what normal scores are, from studies that are known to be normal:
@@ -98,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_procedural(commands)
     _add_names(commands)
     _add_calibrate(commands)
+    _add_evaluate(commands)
     add_datasets(commands)
     add_pacs(commands, lambda options: parser.parse_args(["score", "STUDY", "--output=OUT", *options]))
     return parser
@@ -114,28 +128,7 @@ def _add_score(commands: Any) -> None:
     )
     score.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="file or folder")
     score.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="folder for the results")
-    option = score.add_argument_group("model").add_argument
-    option(
-        "--clip",
-        metavar="NAME",
-        help="offline (default), untrained, open_clip NAME/TAG such as ViT-L-14-336/openai, or a weights file",
-    )
-    option("--activation", choices=("quick_gelu", "gelu"), help="for a CLIP file that does not tell its activation")
-    option("--prompts", metavar="NAME", help="name from 'weights list', or a file (default: those for the CLIP)")
-    option("--device", type=_device, metavar="DEVICE", help="cpu, cuda:0, ... (default: a GPU where there is one)")
-    option(
-        "--image-size",
-        type=_positive,
-        metavar="PIXELS",
-        help="side of the model's input (default: 224 offline, else 518)",
-    )
-    option(
-        "--feature-layers",
-        type=_integers,
-        metavar="N,N,...",
-        help="blocks that make the map (default: those that the prompts were learned for)",
-    )
-    option("--batch-size", type=_positive, metavar="SLICES", help="slices at a time (default: 4)")
+    _add_model(score)
     option = score.add_argument_group("scans").add_argument
     option(
         "--window",
@@ -199,19 +192,45 @@ def _add_score(commands: Any) -> None:
     score.set_defaults(run=_score)
 
 
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument_group("model").add_argument
+    option(
+        "--clip",
+        metavar="NAME",
+        help="offline (default), untrained, open_clip NAME/TAG such as ViT-L-14-336/openai, or a weights file",
+    )
+    option("--activation", choices=("quick_gelu", "gelu"), help="for a CLIP file that does not tell its activation")
+    option("--prompts", metavar="NAME", help="name from 'weights list', or a file (default: those for the CLIP)")
+    option("--device", type=_device, metavar="DEVICE", help="cpu, cuda:0, ... (default: a GPU where there is one)")
+    option(
+        "--image-size",
+        type=_positive,
+        metavar="PIXELS",
+        help="side of the model's input (default: 224 offline, else 518)",
+    )
+    option(
+        "--feature-layers",
+        type=_integers,
+        metavar="N,N,...",
+        help="blocks that make the map (default: those that the prompts were learned for)",
+    )
+    option("--batch-size", type=_positive, metavar="SLICES", help="slices at a time (default: 4)")
+
+
+def _chosen(arguments: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """The configuration values that were given, with those of the model."""
+    values = {n: getattr(arguments, n) for n in (*_MODEL, *names) if getattr(arguments, n) is not None}
+    if arguments.clip not in (None, "offline", "untrained"):
+        values.setdefault("prompts", "anomalyclip-mvtec")
+    return values
+
+
 def _score(arguments: argparse.Namespace) -> int:
     from anomalyclip_med.bundle import run_bundle
     from anomalyclip_med.inferers import IncompleteRunError
 
     logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it announces its own logging file
     names = (
-        "clip",
-        "activation",
-        "prompts",
-        "device",
-        "image_size",
-        "feature_layers",
-        "batch_size",
         "window",
         "empty_below",
         "plane",
@@ -225,16 +244,13 @@ def _score(arguments: argparse.Namespace) -> int:
         "threshold",
         "deidentify",
     )
-    chosen = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    if arguments.clip not in (None, "offline", "untrained"):
-        chosen.setdefault("prompts", "anomalyclip-mvtec")
     try:
         run_bundle(
             "anomalyclip_zero_shot",
             ["inference.json"],
             dataset_dir=arguments.paths,
             output_dir=arguments.output,
-            **chosen,
+            **_chosen(arguments, names),
         )
     except IncompleteRunError as error:
         print(f"anomalyclip-med: {error}", file=sys.stderr)
@@ -353,6 +369,42 @@ def _names(arguments: argparse.Namespace) -> int:
     rows = [(s.name, str(i), file) for s in scans for i, file in enumerate(dict.fromkeys(s.files))]
     rows += [(s.shown, "", s.path) for s in skipped]
     print(tabulate(rows, ("name", "file", "path"), tablefmt="plain", disable_numparse=True))
+    return 0
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure accuracy on labelled images",
+        description=_EVALUATE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    evaluate.add_argument("datalist", type=Path, metavar="DATALIST", help="from 'datasets prepare', or your own")
+    evaluate.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="folder for the results")
+    evaluate.add_argument(
+        "--root", type=Path, metavar="FOLDER", help="that the list's paths are relative to (default: the list's folder)"
+    )
+    evaluate.add_argument("--section", metavar="NAME", help="of the list (default: test)")
+    evaluate.add_argument(
+        "--fpr-limit", type=float, metavar="RATE", help="false-positive rate up to which AUPRO counts (default: 0.3)"
+    )
+    evaluate.add_argument("--aggregation", metavar="RULE", help="of a patient's images: max, top3, p95 (default: max)")
+    _add_model(evaluate)
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from anomalyclip_med.bundle import run_bundle
+
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it announces its own logging file
+    run_bundle(
+        "anomalyclip_zero_shot",
+        ["inference.json", "evaluate.json"],
+        datalist=str(arguments.datalist),
+        dataset_dir=str(arguments.root or arguments.datalist.parent),
+        output_dir=arguments.output,
+        **_chosen(arguments, ("section", "fpr_limit", "aggregation")),
+    )
     return 0
 
 

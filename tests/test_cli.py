@@ -109,6 +109,25 @@ def test_a_device_that_is_not_there_ends_with_one_sentence(device: str, capsys: 
     assert f"argument --device: '{device}' cannot be used" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_prepare_and_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("normal", "tumour"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(3):
+            picture = rng.integers(0, 255, (40, 40), dtype=np.uint8)
+            Image.fromarray(picture).save(tmp_path / "images" / name / f"{number}.png")
+    assert main(["datasets", "prepare", "folder", str(tmp_path / "images")]) == 0
+    assert "test: 3 normal, 3 anomalous" in capsys.readouterr().out
+    command = ["evaluate", str(tmp_path / "images" / "datalist.json"), "-o", str(tmp_path / "out")]
+    assert main([*command, "--clip", "untrained", "--image-size", "70", "--device", "cpu"]) == 0
+    assert "| objects" in capsys.readouterr().out
+    report = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert 0 <= report["mean"]["image_auroc"] <= 1
+    assert report["mean"]["pixel_auroc"] is None  # the anomalous images have no masks
+    assert main([*command, "--section", "training", "--clip", "untrained", "--image-size", "70"]) == 2
+    assert 'no entries under "training"' in capsys.readouterr().err
+
+
 def test_weights_of_the_offline_backbone(tmp_path: Path, offline_cache: Path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("ANOMALYCLIP_MED_CACHE", str(tmp_path))
     assert main(["weights", "verify", "offline"]) == 2

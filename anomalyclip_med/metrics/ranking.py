@@ -102,8 +102,11 @@ class Ranking:
 
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
         """Points of the curve from (0, 0) to (1, 1): false-positive rates, and weighted recall."""
-        fpr = np.concatenate([[0], self.not_below / self.normals, [1]])
-        return fpr, np.concatenate([[0], np.cumsum(self.weights), [1]])
+        recall = np.cumsum(self.weights)
+        # Before each score the normal samples between it and the one above, then the samples of that score.
+        fpr = np.column_stack([self.above, self.not_below]).ravel() / self.normals
+        steps = np.column_stack([recall - self.weights, recall]).ravel()
+        return np.concatenate([[0], fpr, [1]]), np.concatenate([[0], steps, [1]])
 
     def with_ties_broken(self, anomalous_first: bool) -> Ranking:
         """The ranking in which of each score the anomalous samples, or the normal ones, come first."""

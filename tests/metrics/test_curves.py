@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.measure import label
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from anomalyclip_med.errors import MetricError
 from anomalyclip_med.metrics import aupro, auroc, average_precision, f1_max, pixel_ranking
+from anomalyclip_med.metrics.ranking import Ranking
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,24 @@ def test_aupro_equals_the_definition(seed: int, levels: int, limit: float) -> No
     if masks.all() or not masks.any():
         masks[0, 0, 0] = not masks[0, 0, 0]
     assert aupro(maps, masks, limit) == pytest.approx(aupro_by_walking(maps, masks, limit), abs=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), levels=st.integers(1, 40))
+def test_the_curve_is_scikit_learns(seed: int, levels: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores, labels = rng.integers(0, levels, 50), rng.random(50) < 0.4
+    labels[:2] = 0, 1
+    fpr, recall = Ranking.of(scores, labels).curve()
+    expected_fpr, expected_recall, _ = roc_curve(labels, scores)
+    for x, y in zip(expected_fpr, expected_recall, strict=True):  # each of its corners lies on the curve
+        segment = [(a, b) for a, b in pairwise(zip(fpr, recall, strict=True)) if a[0] - 1e-9 <= x <= b[0] + 1e-9]
+        assert any(
+            min(a[1], b[1]) - 1e-9 <= y <= max(a[1], b[1]) + 1e-9
+            and abs((b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0])) < 1e-9
+            for a, b in segment
+        )
+    assert np.trapezoid(recall, fpr) == pytest.approx(auroc(scores, labels))
 
 
 def test_perfect_and_constant_maps() -> None:

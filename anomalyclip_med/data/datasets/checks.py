@@ -147,6 +147,17 @@ def check_duplicates(samples: Sequence[Sample], hashes: dict[Path, str]) -> list
     return [make(kind, detail, found[kind]) for kind, (make, detail) in details.items() if found[kind]]
 
 
+def check_groups(samples: Sequence[Sample]) -> list[Problem]:
+    """Groups, such as patients, that are split: ``group-across-sections``."""
+    sections: dict[str, set[str]] = defaultdict(set)
+    for sample in samples:
+        sections[sample.group].add(sample.section)
+    split = {group for group, found in sections.items() if group and len(found) > 1}
+    files = [sample.image for sample in samples if sample.group in split]
+    detail = f"{len(split)} groups have images in several sections: who is learned from is tested"
+    return [warning("group-across-sections", detail, files)] if files else []
+
+
 def check_shared(hashes: dict[Path, str], other: Path) -> list[Problem]:
     """Images that are in another data list, too, byte by byte: ``shared-files``."""
     theirs = listed_hashes(other)

@@ -29,6 +29,7 @@ Images and masks are paired by name. What does not fit is a named problem, on th
 | `unreadable`, `size-mismatch` | a file cannot be read; a mask has another size than its image |
 | `mask-empty`, `normal-with-mask` | label and mask contradict each other |
 | `duplicate-labels`, `duplicate-across-sections` | equal files with different labels, or in training and test |
+| `group-across-sections` | a patient or sequence in training and test |
 | `unexpected-class` | no class is one of the paper's: perhaps another data set (if only some are not, a note) |
 | `shared-files` | equal files in another data list that is named by `--beside` |
 | `mask-values`, `wrong-suffix`, `duplicate`, `left-out`, `unexpected-count`, ... | to be known |

@@ -15,6 +15,7 @@ from anomalyclip_med.data.datasets.checks import (
     check_counts,
     check_duplicates,
     check_files,
+    check_groups,
     check_left_out,
     check_shared,
     counts,
@@ -171,6 +172,7 @@ def prepare(
         *check_counts(entry, samples),
         *check_files(samples, rule),
         *check_duplicates(samples, hashes),
+        *check_groups(samples),
         *(problem for other in beside for problem in check_shared(hashes, Path(other).expanduser())),
     ]
     problems.sort(key=lambda p: (p.severity is not Severity.WARNING, p.kind))

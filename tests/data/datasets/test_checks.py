@@ -108,6 +108,13 @@ def test_equal_files(tmp_path: Path, make: Make) -> None:
     assert {p.kind: len(p.files) for p in prepared.warnings} == {"duplicate-across-sections": 3}
 
 
+def test_a_patient_in_two_sections(tmp_path: Path, make: Make) -> None:
+    make("a.png", "b.png", "c.png")
+    (tmp_path / "t.csv").write_text("image,label,patient,split\na.png,0,p1,train\nb.png,1,p1,test\nc.png,0,p2,test\n")
+    (problem,) = prepare("folder", tmp_path).warnings
+    assert (problem.kind, [file.name for file in problem.files]) == ("group-across-sections", ["a.png", "b.png"])
+
+
 def test_equal_files_with_different_labels(tmp_path: Path, make: Make) -> None:
     make("yes/Y1.jpg", "no/N1.jpg")
     shutil.copy(tmp_path / "yes" / "Y1.jpg", tmp_path / "no" / "N1.jpg")

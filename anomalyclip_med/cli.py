@@ -69,8 +69,8 @@ Measure the accuracy on labelled images:
 
 OUT receives metrics.json, metrics.csv and curves.png: AUROC, average precision
 and highest F1 of images and pixels, AUPRO, exact and as the authors compute it,
-each with a 95 % interval, per class and on average; of patients, where the list
-has groups. Below the table stand the published figures of the data set."""
+per class with 95 % intervals, and on average; of patients, where the list has
+groups. Below the table stand the published figures of the data set."""
 
 _CALIBRATE = """\
 Learn what normal scores are, from studies that are known to be normal:

@@ -510,15 +510,17 @@ def evaluated(folder: Path, **options) -> dict:
 
 def test_evaluation_in_bounded_memory_tells_what_the_exact_figures_lie_between(tmp_path: Path) -> None:
     labelled_pictures(tmp_path)
-    exact, counted = evaluated(tmp_path), evaluated(tmp_path, max_pixels=4 * 56 * 56)
-    assert exact["exact"]
-    assert not counted["exact"]
+    exact, counted = evaluated(tmp_path), evaluated(tmp_path, max_pixels=3 * 56 * 56)
     for name, record in counted["classes"].items():
         for metric, (low, high) in record["bounds"].items():
             assert low <= exact["classes"][name][metric] <= high
             assert record[metric] == pytest.approx(exact["classes"][name][metric], abs=1e-4)
         assert record["image_auroc"] == exact["classes"][name]["image_auroc"]
-        assert "pixel_aupro_reference" not in record
+        assert exact["classes"][name]["exact"]
+        assert not record["exact"]
+        assert record["pixel_aupro_reference"] is None
+        assert "max_pixels" in record["undefined"]["pixel_aupro_reference"]
+        assert exact["classes"][name]["pixel_aupro_reference"] > 0
 
 
 def test_evaluation_beside_published_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -527,10 +529,10 @@ def test_evaluation_beside_published_figures(tmp_path: Path, capsys: pytest.Capt
     assert {"metric": "image_auroc", "percent": 93.4}.items() <= report["published"][0].items()
     printed = capsys.readouterr().out
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed.splitlines() if line[:1] == "|"]
-    assert table[0] == ["objects", "pixel_auroc", "pixel_aupro", "image_auroc", "image_ap"]
+    assert table[0] == ["objects", "pixel_auroc", "pixel_aupro", "image_auroc", "image_ap", "pixel_aupro_reference"]
     assert [row[0] for row in table[2:5]] == ["brain", "skin", "mean"]
     assert table[4][1:] == [f"{100 * report['mean'][m]:.1f}" for m in table[0][1:]]
-    assert table[5][1:] == ["", "", "93.4", "91.6"]
+    assert table[5][1:] == ["", "", "93.4", "91.6", ""]
     with (tmp_path / "out" / "metrics.csv").open() as file:
         rows = {row["class"]: row for row in csv.DictReader(file)}
     for name, record in report["classes"].items():
@@ -539,6 +541,35 @@ def test_evaluation_beside_published_figures(tmp_path: Path, capsys: pytest.Capt
         assert (float(rows[name]["image_auroc_low"]), float(rows[name]["image_auroc_high"])) == (low, high)
         assert low <= record["image_auroc"] <= high
     assert Image.open(tmp_path / "out" / "curves.png").size[0] > 600
+    # Figures up to another rate cannot be compared.
+    assert evaluated(tmp_path, dataset_name="headct", fpr_limit=0.1)["published"] == []
+
+
+def test_masks_of_normal_images_do_not_count_and_lost_ones_are_told(tmp_path: Path, capsys) -> None:
+    labelled_pictures(tmp_path)
+    plain = evaluated(tmp_path)["mean"]
+    content = json.loads((tmp_path / "datalist.json").read_text())
+    large = np.zeros((1000, 1000), np.uint8)
+    large[500:502, 500:502] = 255
+    Image.fromarray(large).save(tmp_path / "lost_mask.png")
+    Image.fromarray(large // 2).save(tmp_path / "lost.png")
+    content["test"].append({"image": "lost.png", "mask": "lost_mask.png", "label": 1, "class": "third"})
+    for entry in content["test"][:9]:
+        if not entry["label"]:
+            Image.fromarray(np.full((56, 56), 255, np.uint8)).save(tmp_path / entry["mask"])
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    report = evaluated(tmp_path)
+    assert report["classes"]["third"]["masks_lost"] == 1
+    assert "1 mask(s) vanish at the model's input size" in capsys.readouterr().out
+    assert report["mean"]["pixel_auroc"] == plain["pixel_auroc"]
+    assert report["mean_over_classes"]["pixel_auroc"] == 2
+
+
+@pytest.mark.parametrize("limit", [0, 30])
+def test_a_false_positive_rate_is_a_share(tmp_path: Path, limit: float) -> None:
+    labelled_pictures(tmp_path)
+    with pytest.raises(ConfigurationError, match=f"fpr_limit={limit} must lie above 0"):
+        evaluated(tmp_path, fpr_limit=limit)
 
 
 def test_evaluation_on_two_ranks_is_that_of_one(tmp_path: Path) -> None:

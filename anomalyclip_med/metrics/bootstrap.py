@@ -88,8 +88,9 @@ def _draws(
 ) -> Iterator[np.ndarray]:
     """How often each sample is drawn, for every resample."""
     rng = np.random.default_rng(seed)
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups or range(len(samples))))}
-    group_of = np.array([numbers[group] for group in groups or range(len(samples))])
+    members: Sequence[Hashable] = range(len(samples)) if groups is None else groups
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(members))}
+    group_of = np.array([numbers[group] for group in members])
     for _ in range(RESAMPLES):
         yield np.bincount(rng.integers(0, len(numbers), len(numbers)), minlength=len(numbers))[group_of]
 

@@ -54,6 +54,9 @@ _DERIVED = {
     "1.2.840.10008.5.1.4.1.1.77.1.6": "Whole Slide Microscopy, in tiles",
 }
 
+_OWN_MODEL = "anomalyclip_med"
+"""ManufacturerModelName of all objects that this package writes; its captures look like scans."""
+
 _KEYWORDS = [
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "InstanceNumber",
     "TemporalPositionIdentifier", "AcquisitionNumber", "SamplesPerPixel", "PhotometricInterpretation", "Rows",
@@ -64,7 +67,7 @@ _KEYWORDS = [
     "PixelSpacing", "ImagerPixelSpacing", "SpacingBetweenSlices", "SliceThickness",
     "SequenceOfUltrasoundRegions", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter",
     "WindowWidth", "VOILUTFunction", "VOILUTSequence", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", "ManufacturerModelName",
 ]  # fmt: skip
 
 
@@ -205,6 +208,8 @@ def _instance(path: Path, dataset: Dataset, has_pixels: bool, fragments: Fragmen
     kind = _standard_name(sop_class) or "unknown kind of object"
     if sop_class in _DERIVED:
         raise NotAScanError(f"{path}: {kind} is a derived object or not a scan ({_DERIVED[sop_class]})")
+    if _text(dataset, "ManufacturerModelName") == _OWN_MODEL:
+        raise NotAScanError(f"{path}: a result of this program")
     rows, columns = _integer(dataset, "Rows"), _integer(dataset, "Columns")
     if not rows or not columns or not has_pixels:
         if "Image Storage" in kind:

@@ -42,6 +42,10 @@ _READERS: dict[str, Callable[[Path, Plane], Scan]] = {
 }
 
 
+RESULTS_LOG = "manifest.jsonl"
+"""The file in every folder of results by which it is told from a folder of scans."""
+
+
 @dataclass(frozen=True)
 class SkippedFile:
     """A file or folder that is not part of any scan.
@@ -178,6 +182,9 @@ def _walk(path: Path, exclude: Path | None, skipped: list[SkippedFile]) -> Itera
                 continue
         if exclude is not None and entry.resolve() == exclude:
             skipped.append(SkippedFile(entry, "the folder of the results"))
+            continue
+        if entry is not path and (entry / RESULTS_LOG).is_file():
+            skipped.append(SkippedFile(entry, "results of an earlier run"))
             continue
         if entry.is_dir():
             try:

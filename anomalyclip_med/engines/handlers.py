@@ -17,7 +17,7 @@ from tqdm import tqdm
 from anomalyclip_med import __version__
 from anomalyclip_med.data import Scan
 from anomalyclip_med.errors import ConfigurationError, ScanError
-from anomalyclip_med.inferers import RunResults, ScanResult
+from anomalyclip_med.inferers import MapThreshold, RunResults, ScanResult
 from anomalyclip_med.transforms import LoadSliced
 from anomalyclip_med.writers import (
     StudyReport,
@@ -95,11 +95,13 @@ class ScanWriter:
         top_slices: how many of the highest scored slices of each scan are drawn.
         report: whether pages for a browser are written.
         dicom: kinds of DICOM objects, "pm", "seg", "sc", "sr", in a list or joined by commas.
-        threshold: of the DICOM segmentation, in (0, 1); None for a fractional one.
+        threshold: of the DICOM segmentation, see :func:`anomalyclip_med.inferers.map_threshold`; None for a fractional
+            one.
         deidentify: whether DICOM objects are without the patient's identity.
 
     Raises:
-        ConfigurationError: ``top_slices`` is negative, or there is no such kind of DICOM object.
+        ConfigurationError: ``top_slices`` is negative, there is no such kind of DICOM object, or an option is for
+            objects that were not asked for.
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class ScanWriter:
         top_slices: int = 3,
         report: bool = False,
         dicom: str | Sequence[str] = (),
-        threshold: float | None = None,
+        threshold: MapThreshold | None = None,
         deidentify: bool = False,
     ) -> None:
         self.results = results
@@ -123,6 +125,10 @@ class ScanWriter:
         self.dicom = _dicom_outputs(dicom)
         self.threshold = threshold
         self.deidentify = deidentify
+        if deidentify and not self.dicom:
+            raise ConfigurationError("deidentify is for DICOM objects: name them with dicom=pm,seg,sc,sr")
+        if threshold and DicomOutput.SEGMENTATION not in self.dicom:
+            raise ConfigurationError("threshold is for the DICOM segmentation: ask for it with dicom=seg")
         if top_slices < 0:
             raise ConfigurationError(f"top_slices={top_slices} must not be negative")
         self._current: int | None = None
@@ -162,13 +168,16 @@ class ScanWriter:
                 if self.report:
                     self._page = self._page or StudyReport(self.output_dir)
                     self._page.add_scan(result, self._map, self.load)
-            except (OSError, ValueError) as error:  # a full disk, a grid that the format cannot hold
-                result.write_failure = f"{result.scan.name}: its files could not be written: {error}"
+            except (OSError, ValueError, ScanError) as error:  # a full disk, a grid that the format cannot hold
+                result.write_failure = result.scan.show(f"{result.scan.name}: its files could not be written: {error}")
             result.scan.close()
             if record := self.results.end_scan(number):
+                page = self.output_dir / "reports" / f"{record['study']}.html"
                 if self._page:
-                    self._write_page(self._page, record)
+                    self._write_page(self._page, page, record)
                     self._page = None
+                else:
+                    page.unlink(missing_ok=True)  # of an earlier run
                 self.results.end_study(record)
 
     def _empty_map(self, scan: Scan) -> np.ndarray:
@@ -197,24 +206,29 @@ class ScanWriter:
                 result.outputs.append(f"{result.scan.name}/{path.name}")
 
     def _dicom_files(self, result: ScanResult, folder: Path) -> Iterator[Path]:
+        scan, kinds = result.scan, self.dicom
+        if self.threshold and self.threshold.modality not in (None, scan.modality):
+            kinds = kinds - {DicomOutput.SEGMENTATION}
+            scan.warnings.append(
+                f"dicom-not-written: the threshold is of normal {self.threshold.modality}, so there is no segmentation"
+            )
         try:
             yield from write_dicom(
-                self.dicom,
+                kinds,
                 folder,
                 result,
                 self._map,
                 self.load,
                 self.provenance,
-                threshold=self.threshold,
+                threshold=self.threshold.value if self.threshold else None,
                 deidentify=self.deidentify,
                 top_slices=self.top_slices,
             )
         except ScanError as error:
-            result.scan.warnings.append(result.scan.show(f"dicom-not-written: {error}"))
+            scan.warnings.append(scan.show(f"dicom-not-written: {error}"))
 
-    def _write_page(self, page: StudyReport, record: dict[str, Any]) -> None:
+    def _write_page(self, page: StudyReport, path: Path, record: dict[str, Any]) -> None:
         """Write the page of a study and put its path into the record."""
-        path = self.output_dir / "reports" / f"{record['study']}.html"
         try:
             path.parent.mkdir(exist_ok=True)
             page.write(path, record, self.provenance, index="../index.html")
@@ -260,11 +274,24 @@ class ScanWriter:
             yield from self._dicom_files(result, folder)
 
     def finish(self) -> None:
-        """Write the scores of all studies and print a summary."""
-        write_scores_csv(self.output_dir / "scores.csv", self.results, self.provenance)
-        write_scores_json(self.output_dir / "scores.json", self.results, self.provenance)
-        if self.report:
-            write_index(self.output_dir / "index.html", self.results.studies(), self.provenance, self.results.skipped)
+        """Write the scores of all studies and print a summary.
+
+        Raises:
+            ConfigurationError: the files cannot be written.
+        """
+        index = self.output_dir / "index.html"
+        try:
+            write_scores_csv(self.output_dir / "scores.csv", self.results, self.provenance)
+            write_scores_json(self.output_dir / "scores.json", self.results, self.provenance)
+            if self.report:
+                write_index(index, self.results.studies(), self.provenance, self.results.skipped)
+            else:
+                index.unlink(missing_ok=True)  # of an earlier run
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self.output_dir}: the scores cannot be written ({error.strerror}); every finished study is kept: "
+                "run the same command again"
+            ) from None
         print(f"\n{scores_table(self.results)}\n\n{self._summary()}")
 
     def _summary(self) -> str:

@@ -3,6 +3,7 @@
 from anomalyclip_med.inferers.aggregation import aggregate, check_aggregation
 from anomalyclip_med.inferers.calibration import (
     Calibration,
+    MapThreshold,
     calibrate,
     map_threshold,
     read_calibration,
@@ -17,6 +18,7 @@ __all__ = [
     "Calibration",
     "IncompleteRunError",
     "Manifest",
+    "MapThreshold",
     "RunResults",
     "ScanResult",
     "aggregate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import math
@@ -9,7 +10,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -21,6 +22,7 @@ FORMAT = "anomalyclip_med.calibration"
 LEVELS = ("study", "series", "slice")
 _MOST_QUANTILES = 1001
 _BINS = 1000
+_BLOCK = 1 << 20
 _NAMES = ("clip", "prompts")  # a file may have been renamed; its SHA-256 tells whether it is the same
 
 
@@ -124,7 +126,10 @@ def calibrate(results: Iterable[str | Path]) -> Calibration:
     pixels = np.zeros(_BINS, dtype=np.int64)
     modalities: set[str] = set()
     first: dict[str, Any] | None = None
-    for folder in map(Path, results):
+    folders = [Path(folder).resolve() for folder in results]
+    if len(set(folders)) < len(folders):
+        raise ConfigurationError("a folder is named twice: each normal study counts once")
+    for folder in folders:
         report = _read_json(folder / "scores.json", "score the normal studies first: anomalyclip-med score ... -o OUT")
         first = first or report
         if comparable(report["model"], report["settings"]) != comparable(first["model"], first["settings"]):
@@ -138,8 +143,11 @@ def calibrate(results: Iterable[str | Path]) -> Calibration:
                 for output in series["outputs"]:
                     if output.endswith("_map.nii.gz"):
                         pixels += _histogram(folder / output)
+                        pixels[0] -= _outside(series)
     if first is None or not any(score is not None for score in scores["study"]):
         raise ConfigurationError("no scored study in these results: there is nothing to calibrate on")
+    if not pixels.any():
+        raise ConfigurationError("there are no scored maps in these results: there is nothing to calibrate on")
     if len(modalities) > 1:
         names = ", ".join(sorted(m or "none stated" for m in modalities))
         raise ConfigurationError(f"the normal scans are of several modalities ({names}): calibrate on one at a time")
@@ -203,8 +211,15 @@ def read_calibration(path: str | Path | None) -> Calibration | None:
     return calibration
 
 
-def map_threshold(threshold: float | str | None, calibration: Calibration | None) -> float | None:
-    """The map value above which a segmentation begins.
+class MapThreshold(NamedTuple):
+    """The map value above which a segmentation begins, and the modality that it holds for, None for all."""
+
+    value: float
+    modality: str | None = None
+
+
+def map_threshold(threshold: float | str | None, calibration: Calibration | None) -> MapThreshold | None:
+    """Read the threshold of a segmentation.
 
     Args:
         threshold: a value in (0, 1), or "p99.5" for the value that so many percent of the normal pixels lie below.
@@ -225,10 +240,10 @@ def map_threshold(threshold: float | str | None, calibration: Calibration | None
             f"threshold={threshold!r}: give a number above 0 and below 1, or a percentile as p99.5"
         )
     if not text.startswith("p"):
-        return value
+        return MapThreshold(value)
     if calibration is None:
         raise ConfigurationError(f"threshold={threshold!r} is a percentile of normal pixels: give a calibration")
-    return calibration.pixel_value(value)
+    return MapThreshold(calibration.pixel_value(value), calibration.modality)
 
 
 def _quantiles(values: np.ndarray) -> np.ndarray:
@@ -237,14 +252,33 @@ def _quantiles(values: np.ndarray) -> np.ndarray:
     return np.quantile(values, np.linspace(0, 1, _MOST_QUANTILES))
 
 
+def _outside(series: dict[str, Any]) -> int:
+    """Pixels of the scored slices outside of the scan's region, where the map is 0 because nothing was looked at."""
+    if "region" not in series:
+        return 0
+    top, bottom, left, right = series["region"]
+    scored = sum(entry["score"] is not None and not entry.get("empty") for entry in series["slices"])
+    return int(scored * (math.prod(series["shape"][:2]) - (bottom - top) * (right - left)))
+
+
 def _histogram(path: Path) -> np.ndarray:
     try:
-        volume = nib.load(path).dataobj
         counts = np.zeros(_BINS, dtype=np.int64)
-        for index in range(volume.shape[2]):
-            counts += np.histogram(volume[:, :, index], bins=_BINS, range=(0, 1))[0]  # NaN is in no bin
+        # As `write_map_nifti` writes it: float32 without scaling. Slices taken from nibabel would each unpack the file
+        # from its beginning.
+        stored = nib.load(path).dataobj
+        left = math.prod(stored.shape)
+        with gzip.open(path) as file:
+            file.seek(int(stored.offset))
+            while left:
+                block = file.read(4 * min(left, _BLOCK))
+                values = np.frombuffer(block, np.float32)
+                if not len(values):
+                    raise EOFError
+                counts += np.histogram(values, bins=_BINS, range=(0, 1))[0]  # NaN is in no bin
+                left -= len(values)
         return counts
-    except (OSError, EOFError, zlib.error, ImageFileError):
+    except (OSError, EOFError, ValueError, zlib.error, ImageFileError):
         raise ConfigurationError(f"{path}: a map of these results is missing or damaged; score them again") from None
 
 

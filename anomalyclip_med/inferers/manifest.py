@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from anomalyclip_med.data import Scan
+from anomalyclip_med.data.discovery import RESULTS_LOG
 from anomalyclip_med.errors import ConfigurationError
 
-FILE_NAME = "manifest.jsonl"
 MAX_DEATHS = 3
 """Runs that may die over one study before it is left out: one that kills the process would do so for ever."""
 
@@ -36,10 +36,11 @@ class Manifest:
 
     def __init__(self, output_dir: str | Path, settings: dict[str, Any]) -> None:
         self.folder = Path(output_dir).expanduser()
-        self.path = self.folder / FILE_NAME
+        self.path = self.folder / RESULTS_LOG
         self._settings = json.dumps(settings, sort_keys=True)
         self._finished: dict[str, dict[str, Any]] = {}
         self._deaths: dict[str, int] = {}
+        self._writer: dict[str, str] = {}
         self._ends_in_newline = True
         self._in_hand: str | None = None
         if not self.path.exists():
@@ -58,6 +59,11 @@ class Manifest:
         try:
             event = json.loads(line)
             key, record = event["key"], event.get("record")
+            # Whatever run has begun to write a scan's files: those of other runs are no longer there.
+            for name in event.get("scans", ()):
+                if self._writer.get(name, key) != key:
+                    self._finished.pop(self._writer[name], None)
+                self._writer[name] = key
         except (ValueError, TypeError, KeyError):
             return  # cut off
         self._deaths[key] = 0 if record else self._deaths.get(key, 0) + (-1 if event.get("stopped") else 1)
@@ -68,7 +74,7 @@ class Manifest:
         """Key of the study that is made of these scans."""
         digest = hashlib.sha256(self._settings.encode())
         for scan in scans:
-            digest.update(repr((scan.name, scan.shape, len(scan.slices))).encode())
+            digest.update(repr((scan.name, scan.shown, scan.shape, len(scan.slices))).encode())
             for file in sorted(scan.files):
                 stat = file.stat()
                 digest.update(repr((file.name, stat.st_size, stat.st_mtime_ns)).encode())
@@ -86,9 +92,9 @@ class Manifest:
         """Whether runs have died over this study so often that it is left out."""
         return self._deaths.get(key, 0) >= MAX_DEATHS
 
-    def start(self, key: str) -> None:
-        """Note that work on a study starts."""
-        self._append({"key": key})
+    def start(self, key: str, scans: Sequence[Scan]) -> None:
+        """Note that work on a study starts, and whose files it will write."""
+        self._append({"key": key, "scans": [scan.name for scan in scans]})
         self._in_hand = key
         atexit.register(self._stop)  # does not run where the process is killed or crashes
 

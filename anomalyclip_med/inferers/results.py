@@ -70,6 +70,7 @@ class ScanResult:
             "shape": list(scan.shape),
             "affine": scan.affine.tolist(),
             "score": _finite(self.score),
+            **({} if scan.region is None else {"region": list(scan.region)}),
             "warnings": list(scan.warnings),
             **({"write_failure": self.write_failure} if self.write_failure else {}),
             "outputs": self.outputs,
@@ -200,7 +201,7 @@ class RunResults:
         """Note that the first slice of a scan is there."""
         study = self.scans[scan].scan.study
         if self._manifest and scan == self._studies[study][0]:
-            self._manifest.start(self._keys[study])
+            self._manifest.start(self._keys[study], [result.scan for result in self._of_study(study)])
 
     def end_scan(self, scan: int) -> dict[str, Any] | None:
         """Note that all files of a scan are written; returns the study's record with the last of its scans."""

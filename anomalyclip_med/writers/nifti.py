@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 
 from anomalyclip_med.data import Scan
+from anomalyclip_med.data.reading import reading
 
 
 def write_map_nifti(path: Path, anomaly_map: np.ndarray, scan: Scan, description: str) -> None:
@@ -36,7 +37,8 @@ def write_map_nifti(path: Path, anomaly_map: np.ndarray, scan: Scan, description
 
 
 def _copy_geometry(source: Path, image: nib.Nifti1Image) -> None:
-    original = nib.load(source).header
+    with reading(source, "its geometry cannot be read any more"):
+        original = nib.load(source).header
     # With a code of 0 a form is void, and its numbers may be anything.
     qform_code, sform_code = int(original["qform_code"]), int(original["sform_code"])
     image.set_qform(original.get_qform() if qform_code else None, code=qform_code)

@@ -104,6 +104,8 @@ def test_percentiles_reach_every_output(scans: Path) -> None:
         (["--dicom", "pm,xx"], "unknown xx: use pm, seg, sc, sr"),
         (["--threshold", "p99"], "give a calibration"),
         (["--threshold", "2"], "give a number above 0 and below 1"),
+        (["--threshold", "0.5"], "ask for it with dicom=seg"),
+        (["--deidentify"], "name them with dicom="),
         (["--calibration", "absent.json"], "absent.json: no such file"),
         (["--aggregation", "mean"], "aggregation='mean' is unknown"),
     ],
@@ -111,3 +113,79 @@ def test_percentiles_reach_every_output(scans: Path) -> None:
 def test_mistakes_are_told_before_the_work_begins(scans: Path, capsys, options: list[str], message: str) -> None:
     assert main(["score", str(scans), "-o", str(scans.parent / "out"), *MODEL, *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_results_that_another_run_has_overwritten_are_made_again(scans: Path) -> None:
+    for name in ("examples_ybr_color.dcm", "photo.png"):
+        (scans / name).unlink()
+    hidden = ("--dicom", "pm", "--deidentify")
+    first = score(scans, *hidden)["CT"]
+    stored = scans.parent / "out" / next(o for o in first["outputs"] if o.endswith("_pm.dcm"))
+    before = dcmread(stored)
+    score(scans, "--dicom", "pm", "--window", "bone")
+    assert dcmread(stored).PatientName != ""
+    again = score(scans, *hidden)["CT"]
+    assert again["score"] == pytest.approx(first["score"], abs=1e-6)
+    assert dcmread(stored).PatientIdentityRemoved == "YES"
+    assert dcmread(stored).SOPInstanceUID == before.SOPInstanceUID
+
+
+def test_results_are_no_scans(scans: Path) -> None:
+    """Neither in the folder of an earlier run below the scans, nor as an export that holds the captures."""
+    (scans / "photo.png").unlink()
+    nested = ["-o", str(scans / "results"), *MODEL, "--dicom", "sc"]
+    assert main(["score", str(scans), *nested]) == 0
+    capture = next((scans / "results").rglob("*_sc_*.dcm"))
+    shutil.copy(capture, scans / "from_the_archive.dcm")
+    assert set(score(scans)) == {"CT", "US"}
+    skipped = json.loads((scans.parent / "out" / "scores.json").read_text())["skipped_files"]
+    assert {Path(s["file"]).name: s["reason"] for s in skipped} == {
+        "results": "results of an earlier run",
+        "from_the_archive.dcm": "a result of this program",
+    }
+
+
+def test_pages_and_paths_of_an_earlier_run_do_not_stay(scans: Path) -> None:
+    output = scans.parent / "out"
+    page = output / score(scans, "--report")["CT"]["study"]["report"]
+    score(scans, "--window", "bone")
+    assert not page.exists()
+    assert not (output / "index.html").exists()
+    hidden = [option for option in MODEL if option != "--show-names"]
+    assert main(["score", str(scans), "-o", str(output), *hidden]) == 0
+    assert str(scans) not in (output / "scores.json").read_text()
+
+
+def test_a_threshold_of_other_normals_makes_no_segmentation(scans: Path) -> None:
+    normal = scans.parent / "normal"
+    normal.mkdir()
+    shutil.copy(str(get_testdata_file("MR_small.dcm")), normal)
+    calibration = str(scans.parent / "c.json")
+    assert main(["score", str(normal), "-o", str(scans.parent / "n"), *MODEL]) == 0
+    assert main(["calibrate", str(scans.parent / "n"), "-o", calibration]) == 0
+    series = score(scans, "--calibration", calibration, "--dicom", "seg,sr", "--threshold", "p99")["CT"]
+    assert [o.rsplit("_", 1)[-1] for o in series["outputs"] if o.endswith(".dcm")] == ["sr.dcm"]
+    assert any("the threshold is of normal MR" in w for w in series["warnings"])
+
+
+def test_an_incomplete_series_has_an_incomplete_report(scans: Path) -> None:
+    for name in ("CT_small.dcm", "photo.png"):
+        (scans / name).unlink()
+    whole = dcmread(str(get_testdata_file("CT_small.dcm")))
+    for number in range(3):
+        whole.SOPInstanceUID = whole.file_meta.MediaStorageSOPInstanceUID = f"1.2.{number}"
+        whole.ImagePositionPatient = [0, 0, 5 * number]
+        whole.save_as(scans / f"{number}.dcm")
+    cut = scans / "1.dcm"
+    cut.write_bytes(cut.read_bytes()[:-20000])
+    (scans / "examples_ybr_color.dcm").unlink()
+    assert main(["score", str(scans), "-o", str(scans.parent / "out"), *MODEL, "--dicom", "sr"]) == 1
+    report = dcmread(next((scans.parent / "out").rglob("*_sr.dcm")))
+    assert report.CompletionFlag == "PARTIAL"
+    assert report.CompletionFlagDescription == "1 of 3 slices could not be scored"
+
+
+def test_scores_that_cannot_be_written_end_with_one_sentence(scans: Path, capsys) -> None:
+    (scans.parent / "out" / "scores.csv").mkdir(parents=True)
+    assert main(["score", str(scans), "-o", str(scans.parent / "out"), *MODEL]) == 2
+    assert "the scores cannot be written" in capsys.readouterr().err.splitlines()[-1]

@@ -31,6 +31,19 @@ def calibration_of(scores: list[float], pixels: np.ndarray | None = None, modali
     )
 
 
+def test_pixels_outside_of_the_region_are_no_normal_pixels(tmp_path):
+    values = np.zeros((10, 8, 2))
+    values[2:6, 1:4] = 0.4
+    folder = results(tmp_path / "r", [[0.4, 0.3]], [values])
+    report = json.loads((folder / "scores.json").read_text())
+    series = report["studies"][0]["series"][0]
+    series |= {"region": [1, 5, 2, 8], "shape": [10, 8, 2]}
+    (folder / "scores.json").write_text(json.dumps(report))
+    found = calibrate([folder])
+    assert found.pixels.sum() == 2 * 4 * 6
+    assert found.pixels[400] == 2 * 4 * 3
+
+
 def results(folder: Path, scores: list[list[float | None]], maps: list[np.ndarray], **model) -> Path:
     """A folder as a run leaves it: a study per list of slice scores."""
     studies = []
@@ -121,6 +134,8 @@ def test_a_run_with_other_settings_cannot_be_compared():
 
 
 def test_what_cannot_be_calibrated_on(tmp_path):
+    with pytest.raises(ConfigurationError, match="named twice"):
+        calibrate([tmp_path, tmp_path / "."])
     empty = np.zeros((2, 2, 1))
     with pytest.raises(ConfigurationError, match=r"scores\.json: no such file; score the normal studies first"):
         calibrate([tmp_path])
@@ -157,8 +172,8 @@ def test_damaged_files_are_named(tmp_path, content):
 def test_thresholds():
     found = calibration_of([0.5])  # a pixel in each thousandth
     assert map_threshold(None, None) is None
-    assert map_threshold(0.3, None) == map_threshold("0.3", None) == 0.3
-    assert map_threshold("p99.5", found) == 0.995
+    assert map_threshold(0.3, None) == map_threshold("0.3", None) == (0.3, None)
+    assert map_threshold("p99.5", found) == (0.995, "CT")
     with pytest.raises(ConfigurationError, match="give a calibration"):
         map_threshold("p99", None)
     for wrong in (0, 1, 1.5, -1, "p0", "p100", "high", "nan", "pp3"):

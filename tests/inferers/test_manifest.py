@@ -141,4 +141,4 @@ def test_junk_in_the_log_is_passed_over(folders: tuple[Path, Path]) -> None:
 def test_every_line_is_json(folders: tuple[Path, Path]) -> None:
     score(started(folders), folders[1], 0)
     events = [json.loads(line) for line in (folders[1] / "manifest.jsonl").read_text().splitlines()]
-    assert [sorted(event) for event in events] == [["key"], ["complete", "key", "record"]]
+    assert [sorted(event) for event in events] == [["key", "scans"], ["complete", "key", "record"]]

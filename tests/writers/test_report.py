@@ -459,7 +459,7 @@ def test_words_and_paths() -> None:
         "above the 1st percentile of your normals",
         "above the 52nd percentile of your normals",
         "above the 93rd percentile of your normals",
-        "above the 100th percentile of your normals",
+        "above all of your normals",
     ]
     assert percentile_text(11).startswith("above the 11th")
     paths = plot_paths([0.5, None, 0.25, 1.0, 0.0], [False, False, False, False, True])

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydicom.uid import generate_uid
 
+from anomalyclip_med.inferers.calibration import comparable
 from anomalyclip_med.writers.dicom.sources import Sources
 
 PRODUCT = "anomalyclip_med"
@@ -60,7 +61,7 @@ class Origin:
         self.model = _digest(model)[:16]
         self._key = _digest(
             [[r.instance, r.frame] for r in sources.references],
-            [provenance[key] for key in ("version", "model", "settings")],
+            [provenance["version"], comparable(provenance["model"], provenance["settings"])],
         )
         number = int(sources.headers[0].get("SeriesNumber") or 0)
         self._series_number = number if 0 < number < _MAX_SERIES_NUMBER else 99

@@ -20,8 +20,9 @@ from anomalyclip_med.writers.dicom.origin import DicomOutput, Origin
 from anomalyclip_med.writers.dicom.sources import Sources
 from anomalyclip_med.writers.overlay import blend
 
-_WITHOUT_TEXT = {"CT", "MR", "PT"}
-"""Modalities whose pictures are made of measured values, unless the header says otherwise."""
+
+_MEASURED = {"CT", "MR", "PT"}
+"""Modalities whose pictures are made of measured values."""
 
 
 def secondary_captures(
@@ -50,9 +51,10 @@ def secondary_captures(
     Raises:
         ScanError: the sources are de-identified, and there may be names in the pictures.
     """
-    told = sources.burned_in
-    may_show_text = told == "YES" or (told != "NO" and scan.modality not in _WITHOUT_TEXT)
-    if sources.deidentified and may_show_text and scan.region is None:
+    # A region tells where the image is, and not that there is no text in it: it does not outweigh a YES.
+    measured = sources.measured and scan.modality in _MEASURED
+    ruled_out = sources.burned_in == "NO" or measured or scan.region is not None
+    if sources.deidentified and (sources.burned_in == "YES" or not ruled_out):
         raise ScanError(
             f"{sources.path}: names may be part of its pictures, which no header denies, so there are no de-identified "
             "secondary captures of it"

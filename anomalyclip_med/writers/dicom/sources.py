@@ -18,7 +18,14 @@ from pydicom import config, dcmread
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.uid import CTImageStorage
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    EnhancedPETImageStorage,
+    MRImageStorage,
+    PositronEmissionTomographyImageStorage,
+)
 from pydicom.valuerep import DA, DS, TM, validate_value
 
 from anomalyclip_med.data.dicom import DicomScan
@@ -49,6 +56,11 @@ _DESCRIPTIVE = (
 """What describes the picture and nobody."""
 
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+_PICTURE = ("BurnedInAnnotation", "ImageType", "ConversionType")
+_MEASURED = {
+    CTImageStorage, EnhancedCTImageStorage, MRImageStorage, EnhancedMRImageStorage,
+    PositronEmissionTomographyImageStorage, EnhancedPETImageStorage,
+}  # fmt: skip
 _ALLOWED = {
     "PatientSex": r"[MFO]",
     "PatientIdentityRemoved": r"YES|NO",
@@ -86,6 +98,8 @@ class Sources:
         headers: one per frame, in the order of ``scan.sources``.
         references: what each one stands for.
         burned_in: BurnedInAnnotation: YES if one file says so, NO if all files do, else empty.
+        measured: all files are of a class whose pictures are made of measured values, and none is a capture or a
+            derived picture, such as a dose report, which is of modality CT, too.
         deidentified: the headers hold nothing that identifies, and replaced UIDs.
     """
 
@@ -93,6 +107,7 @@ class Sources:
     headers: tuple[Dataset, ...]
     references: tuple[Reference, ...]
     burned_in: str
+    measured: bool
     deidentified: bool
 
     def reference(self, placeholder: str) -> Reference:
@@ -114,9 +129,7 @@ def read_sources(scan: DicomScan, deidentify: bool) -> Sources:
     """
     path = scan.sources[0].instance.path
     keywords = _DESCRIPTIVE if deidentify else (*_IDENTIFYING, *_DESCRIPTIVE)
-    first = _read(
-        path, (*keywords, *_UIDS, "BurnedInAnnotation", "SpecificCharacterSet", "SharedFunctionalGroupsSequence")
-    )
+    first = _read(path, (*keywords, *_UIDS, *_PICTURE, "SpecificCharacterSet", "SharedFunctionalGroupsSequence"))
     with reading(path, "the DICOM headers cannot be read"):
         context, malformed = _context(first, keywords)
     if malformed:
@@ -132,21 +145,22 @@ def read_sources(scan: DicomScan, deidentify: bool) -> Sources:
         mark_deidentified(context)
 
     uids = {path: _uids(path, first, deidentify)}
-    burned_in = {_burned_in(path, first)}
+    burned_in, measured = {_burned_in(path, first)}, _measured(path, first)
     headers, references = [], []
     for number, source in enumerate(scan.sources):
         file = source.instance.path
         if file not in uids:
-            dataset = _read(file, (*_UIDS, "BurnedInAnnotation"))
+            dataset = _read(file, (*_UIDS, *_PICTURE))
             uids[file] = _uids(file, dataset, deidentify)
             burned_in.add(_burned_in(file, dataset))
+            measured = measured and _measured(file, dataset)
         header = _header(context, source, scan.sources[0], uids[file])
         header.SOPClassUID, header.SOPInstanceUID = CTImageStorage, f"2.25.{number}"
         headers.append(header)
         frame = source.frame.number + 1 if len(source.instance.frames) > 1 else None
         references.append(Reference(uids[file]["SOPClassUID"], uids[file]["SOPInstanceUID"], frame))
     told = next((answer for answer in ("YES", "") if answer in burned_in), "NO")
-    return Sources(path, tuple(headers), tuple(references), told, deidentify)
+    return Sources(path, tuple(headers), tuple(references), told, measured, deidentify)
 
 
 def _read(path: Path, keywords: Iterable[str]) -> Dataset:
@@ -174,6 +188,13 @@ def _burned_in(path: Path, dataset: Dataset) -> str:
     with reading(path, "the DICOM headers cannot be read"):
         told = str(dataset.get("BurnedInAnnotation") or "").strip()
     return told if told in ("YES", "NO") else ""
+
+
+def _measured(path: Path, dataset: Dataset) -> bool:
+    with reading(path, "the DICOM headers cannot be read"):
+        kind = f"{dataset.get('ImageType', '')}".upper()
+        captured = "ConversionType" in dataset or "SECONDARY" in kind or "SCREEN" in kind
+        return str(dataset.get("SOPClassUID", "")) in _MEASURED and not captured
 
 
 def _header(context: Dataset, source: Source, first: Source, uids: dict[str, str]) -> Dataset:

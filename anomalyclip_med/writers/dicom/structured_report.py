@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from highdicom.sr import (
@@ -58,6 +59,7 @@ def structured_report(scan: DicomScan, sources: Sources, origin: Origin, result:
             numbers = scan.sources_of(entry["slice"])
             images = [_source_image(sources, numbers[0])] if len(numbers) == 1 else None
             groups.append(_group(origin, algorithm, f"slice {entry['slice']}", entry, images))
+    unscored = sum(entry["score"] is None for entry in record["slices"])
     device = DeviceObserverIdentifyingAttributes(
         uid=origin.uid("device"),
         name=f"{origin.untrained}{PRODUCT}",
@@ -79,18 +81,26 @@ def structured_report(scan: DicomScan, sources: Sources, origin: Origin, result:
     report = ComprehensiveSR(
         evidence=list(evidence.values()),
         content=content,
-        **origin.arguments(DicomOutput.STRUCTURED_REPORT, 1),
-        is_complete=True,
+        **origin.arguments(DicomOutput.STRUCTURED_REPORT, 1, _digest_of(record)),
+        is_complete=not unscored,
         is_final=False,
         is_verified=False,
         coding_schemes=[CODING_SCHEME],
     )
+    if unscored:
+        report.CompletionFlagDescription = f"{unscored} of {len(record['slices'])} slices could not be scored"
     classes = {r.instance: r.sop_class for r in sources.references}
     for study in report.CurrentRequestedProcedureEvidenceSequence:
         for series in study.ReferencedSeriesSequence:
             for item in series.ReferencedSOPSequence:
                 item.ReferencedSOPClassUID = classes[item.ReferencedSOPInstanceUID]
     return report
+
+
+def _digest_of(record: dict[str, Any]) -> str:
+    """What tells reports of one scan apart: percentiles of another calibration, slices that could not be scored."""
+    told = [(entry.get("percentile"), entry["score"] is None) for entry in (record, *record["slices"])]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
 def _evidence(sources: Sources) -> dict[str, Dataset]:

@@ -71,6 +71,8 @@ def failures(series: dict[str, Any]) -> dict[str, list[int]]:
 
 def percentile_text(percentile: float) -> str:
     """Where a score lies among the user's normals, in words; rounded down, so that nothing is claimed too high."""
+    if percentile == 100:
+        return "above all of your normals"
     number = int(percentile)
     suffix = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"above the {number}{suffix} percentile of your normals" if number else "among the lowest of your normals"

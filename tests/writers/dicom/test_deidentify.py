@@ -138,6 +138,23 @@ def test_pictures_that_may_show_names_are_not_captured(ultrasound, tmp_path: Pat
     assert write(ultrasound(BurnedInAnnotation="NO"), tmp_path / "clean", kinds=(SC,), deidentify=True)
 
 
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]},
+        {"ImageType": ["DERIVED", "SECONDARY"]},
+        {"ConversionType": "WSD"},
+        {"BurnedInAnnotation": "YES"},
+    ],
+)
+def test_a_dose_report_is_of_modality_ct_too(tmp_path: Path, write_series, elements) -> None:
+    write_series(tmp_path / "plain", **PLACED)
+    assert write(only_scan(tmp_path / "plain"), tmp_path / "fine", kinds=(SC,), deidentify=True)
+    write_series(tmp_path / "in", **{**PLACED, **elements})
+    with pytest.raises(ScanError, match="names may be part of its pictures"):
+        write(only_scan(tmp_path / "in"), tmp_path / "out", kinds=(SC,), deidentify=True)
+
+
 def test_only_the_image_region_is_captured(ultrasound, tmp_path: Path, sequence) -> None:
     region = sequence(
         RegionSpatialFormat=1, RegionLocationMinX0=4, RegionLocationMinY0=3, RegionLocationMaxX1=9,

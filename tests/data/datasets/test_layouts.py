@@ -305,6 +305,20 @@ def test_headct(tmp_path: Path, make: Make) -> None:
         prepare("headct", tmp_path)
 
 
+def test_headct_takes_no_other_numbered_pictures(tmp_path: Path, make: Make) -> None:
+    make(*(f"set/Head CT/{n:03d}.png" for n in (0, 1)), "tn3k/test-image/0002.jpg", "set/zz_preview/0.png")
+    (tmp_path / "set" / "labels.csv").write_text("id, hemorrhage\n0,1\n1,0\n2,0\n")
+    assert list(entries(prepare("headct", tmp_path))) == ["set/Head CT/000.png", "set/Head CT/001.png"]
+    (tmp_path / "set" / "Head CT").rename(tmp_path / "set" / "slices")
+    with pytest.raises(ConfigurationError, match=r"\(set/slices, set/zz_preview, tn3k/test-image\); name the one"):
+        prepare("headct", tmp_path)
+    make("set/slices/1.png")
+    for other in ("set/zz_preview/0.png", "tn3k/test-image/0002.jpg"):
+        (tmp_path / other).unlink()
+    with pytest.raises(ConfigurationError, match=r"001\.png and 1\.png have one number"):
+        prepare("headct", tmp_path)
+
+
 @pytest.mark.parametrize("tops", [("",), ("brain_tumor_dataset/",), ("", "brain_tumor_dataset/")])
 def test_brainmri_once_and_twice(tmp_path: Path, make: Make, tops: tuple[str, ...]) -> None:
     for top in tops:

@@ -19,6 +19,7 @@ from anomalyclip_med.data.datasets.checks import (
     check_left_out,
     check_shared,
     counts,
+    fitting_rule,
     hash_files,
 )
 from anomalyclip_med.data.datasets.dataset import DataSet
@@ -167,7 +168,9 @@ def prepare(
         listing.samples = [replace(s, object=class_name) for s in listing.samples]
     samples = sorted(listing.samples, key=lambda s: (SECTIONS.index(s.section), s.object, s.image))
     hashes = hash_files(samples)
+    rule, told = fitting_rule(samples, rule) if entry.own_masks else (rule, [])
     problems = [
+        *told,
         *listing.problems,
         *check_counts(entry, samples),
         *check_files(samples, rule),

@@ -152,7 +152,7 @@ class LabelFolders:
         has_masks = any(split_by_name(files, MASK_NAME)[1] for files in tree.pictures.values())
         anomalous = f"(?!({NORMAL}|{IMAGES}|{MASKS})$).*"
         return ClassFolders(
-            self.text, OBJECT, NORMAL, anomalous, {MASKS: "masks"}, MASK_NAME if has_masks else None
+            self.text, OBJECT, NORMAL, anomalous, {MASKS: "masks"}, MASK_NAME if has_masks else None, together=True
         ).find(tree)
 
 
@@ -219,7 +219,7 @@ FOLDER = DataSet(
     own_masks=True,
     remarks=(
         "scans with geometry (DICOM series, NIfTI) are for 'anomalyclip-med score'; here go single images",
-        "masks of few numbers up to 127 (classes, 0 and 100) or in palette pictures are read by `stored>0`, as a note tells",
+        "masks of few numbers up to 127 (classes, 0 and 100) and palette pictures are read by `stored>0`, with a note",
     ),
 )
 

@@ -5,6 +5,7 @@ A layout's ``find`` returns what it finds in a `Tree`, or None where the folder 
 
 from __future__ import annotations
 
+import filecmp
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -208,6 +209,7 @@ class ClassFolders:
         anomalous: pattern of the anomalous folders' `key`.
         left_out: pattern of the `key` of folders beside or below them to the reason why they are not used.
         mask_name: of masks that lie beside their image; None if there are none.
+        together: whether several folders with classes make one set, instead of being a mistake.
     """
 
     text: str
@@ -216,6 +218,7 @@ class ClassFolders:
     anomalous: str
     left_out: dict[str, str] = field(default_factory=dict)
     mask_name: str | None = None
+    together: bool = False
 
     def find(self, tree: Tree) -> Listing | None:
         """List the classes."""
@@ -231,17 +234,17 @@ class ClassFolders:
             return None
         listing = Listing()
         complete = [above for above, found in sides.items() if len(set(found.values())) == 2]
-        seen: dict[tuple[str, ...], Path] = {}
+        seen: dict[Path, dict[str, Path]] = {}
         sections: dict[str, Path] = {}
         for above in sorted(complete or sides, key=lambda path: (len(path.parts), path)):
-            names = tuple(sorted(f"{label}/{p.name}" for f, label in sides[above].items() for p in tree.pictures[f]))
-            if names in seen:
-                reason = f"a second copy of {_relative(seen[names], tree)}, by the files' names"
-                listing.reasons |= dict.fromkeys(sides[above], reason)
+            files = {f"{label}/{p.name}": p for f, label in sides[above].items() for p in tree.pictures[f]}
+            first = next((place for place, known in seen.items() if _equal(files, known)), None)
+            if first is not None:
+                listing.reasons |= dict.fromkeys(sides[above], f"a second copy of {_relative(first, tree)}")
                 continue
-            seen[names] = above
+            seen[above] = files
             section = tree.section(above) or "test"
-            if section in sections:
+            if section in sections and not self.together:
                 raise ConfigurationError(
                     f"{tree.root}: classes both in {_relative(sections[section], tree)} and in "
                     f"{_relative(above, tree)}; name the folder that is meant"
@@ -337,6 +340,11 @@ def nearest(tree: Tree, folder: Path, others: Iterable[Path]) -> Path | None:
     section = tree.section(folder)
     others = [other for other in others if shared(other) >= len(folder.parts) - 2]
     return max(others, key=lambda o: (shared(o), tree.section(o) == section, -len(o.parts)), default=None)
+
+
+def _equal(files: dict[str, Path], others: dict[str, Path]) -> bool:
+    """Whether files have the same names and contents."""
+    return files.keys() == others.keys() and all(filecmp.cmp(f, others[n], shallow=False) for n, f in files.items())
 
 
 def _without_format(tree: Tree, folder: Path) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,17 @@ def test_folders_named_after_labels(tmp_path: Path, make: Make, normal: str) -> 
         "fracture/1.png": (None, 1, "wrist", "fracture", ""),
         "Effusion/images/2.jpg": (None, 1, "wrist", "Effusion", ""),
     }
+
+
+def test_folders_of_several_sites_are_all_taken(tmp_path: Path, make: Make) -> None:
+    make(*(f"sites/{site}/{label}/00{n}.png" for site in "AB" for label in ("normal", "abnormal") for n in (0, 1)))
+    make("sites/C/normal/7.png", "sites/C/abnormal/8.png")
+    shutil.copytree(tmp_path / "sites" / "A", tmp_path / "sites" / "copy")
+    prepared = prepare("folder", tmp_path)
+    assert prepared.counts == {"test": (5, 5)}
+    assert [(p.kind, p.detail, len(p.files)) for p in prepared.problems] == [
+        ("left-out", "a second copy of sites/A", 4)
+    ]
 
 
 def test_folders_named_after_labels_with_masks_beside(tmp_path: Path, make: Make) -> None:

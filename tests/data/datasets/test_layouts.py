@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -321,8 +322,10 @@ def test_headct_takes_no_other_numbered_pictures(tmp_path: Path, make: Make) -> 
 
 @pytest.mark.parametrize("tops", [("",), ("brain_tumor_dataset/",), ("", "brain_tumor_dataset/")])
 def test_brainmri_once_and_twice(tmp_path: Path, make: Make, tops: tuple[str, ...]) -> None:
-    for top in tops:
-        make(f"{top}yes/Y1.jpg", f"{top}no/1 no.jpeg", f"{top}no/No2.JPG")
+    make(f"{tops[0]}yes/Y1.jpg", f"{tops[0]}no/1 no.jpeg", f"{tops[0]}no/No2.JPG")
+    for top in tops[1:]:
+        for folder in ("yes", "no"):
+            shutil.copytree(tmp_path / tops[0] / folder, tmp_path / top / folder)
     prepared = prepare("brainmri", tmp_path)
     assert entries(prepared) == {
         f"{tops[0]}yes/Y1.jpg": (None, 1, "brain", "yes", ""),
@@ -330,6 +333,10 @@ def test_brainmri_once_and_twice(tmp_path: Path, make: Make, tops: tuple[str, ..
         f"{tops[0]}no/No2.JPG": (None, 0, "brain", "", ""),
     }
     assert len(kinds(prepared).get("left-out", [])) == 3 * (len(tops) - 1)
+    make(f"{tops[-1]}no/No2.JPG")
+    if len(tops) > 1:
+        with pytest.raises(ConfigurationError, match="both in the top folder and in brain_tumor_dataset; name the"):
+            prepare("brainmri", tmp_path)
 
 
 def test_br35h_leaves_out_what_has_no_label(tmp_path: Path, make: Make) -> None:

@@ -104,13 +104,17 @@ class PairedFolders:
     def _matches(self, tree: Tree, folders: FolderPair) -> list[tuple[str, Path, Path]]:
         masks = tree.folders(folders.masks)
         found = []
+        others = False
         for images in tree.folders(folders.images):
             partner = nearest(tree, images, [m for m in masks if m != images])
-            if partner is not None and (not self.unlike or not self._above(tree, images, self.unlike)):
+            if partner is not None and self.unlike and self._above(tree, images, self.unlike):
+                others = True
+            elif partner is not None:
                 found.append((images, partner))
-        if len(found) > 1 and self.hint:
+        if self.hint and (others or len(found) > 1):
             # Several data sets side by side, as in collections of polyps: only the one that is asked for.
-            found = [p for p in found if self._above(tree, p[0], self.hint)] or found
+            named = [p for p in found if self._above(tree, p[0], self.hint)]
+            found = named if named or others else found
         sections: dict[str, list[tuple[Path, Path]]] = defaultdict(list)
         for images, partner in found:
             sections[folders.section or tree.section(images) or "test"].append((images, partner))
@@ -237,7 +241,7 @@ class ClassFolders:
         seen: dict[Path, dict[str, Path]] = {}
         sections: dict[str, Path] = {}
         for above in sorted(complete or sides, key=lambda path: (len(path.parts), path)):
-            files = {f"{label}/{p.name}": p for f, label in sides[above].items() for p in tree.pictures[f]}
+            files = {p.relative_to(above).as_posix().casefold(): p for f in sides[above] for p in tree.pictures[f]}
             first = next((place for place, known in seen.items() if _equal(files, known)), None)
             if first is not None:
                 listing.reasons |= dict.fromkeys(sides[above], f"a second copy of {_relative(first, tree)}")

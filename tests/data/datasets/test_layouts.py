@@ -258,10 +258,12 @@ def test_a_collection_of_polyps_gives_the_set_that_is_asked_for(tmp_path: Path, 
         ]
     with pytest.raises(ConfigurationError, match="not laid out as 'endo' is"):  # none of the others is taken for it
         prepare("endo", tmp_path)
-    make("one/images/1.png", "two/images/1.png")
-    make("one/masks/1.png", "two/masks/1.png", mask=True)
-    with pytest.raises(ConfigurationError, match=r"several folders of images \(one/images, two/images\)"):
+    make("own/one/images/1.png", "own/two/images/1.png")
+    make("own/one/masks/1.png", "own/two/masks/1.png", mask=True)
+    with pytest.raises(ConfigurationError, match="not laid out as 'endo' is"):
         prepare("endo", tmp_path)
+    with pytest.raises(ConfigurationError, match=r"several folders of images \(one/images, two/images\)"):
+        prepare("endo", tmp_path / "own")
 
 
 @pytest.mark.parametrize(
@@ -290,6 +292,23 @@ def test_tn3k(tmp_path: Path, make: Make) -> None:
     assert entries(prepared)[f"{place}/test-image/0000.jpg"][0] == f"{place}/test-mask/0000.jpg"
     (tmp_path / place / "tn3k-trainval-fold0.json").write_text("[]")
     assert "split-missing" in kinds(prepare("tn3k", tmp_path))
+
+
+def test_ddti_is_not_what_lies_beside_it(tmp_path: Path, make: Make) -> None:
+    place = tmp_path / "Thyroid Dataset"
+    for folder, kind in (("tn3k", "test-"), ("tn3k", "trainval-"), ("tg3k", "thyroid-")):
+        make(f"{place.name}/{folder}/{kind}image/1.jpg")
+        make(f"{place.name}/{folder}/{kind}mask/1.jpg", mask=True)
+    for root in (tmp_path, place, place / "tn3k"):
+        with pytest.raises(ConfigurationError, match="not laid out as 'ddti' is"):
+            prepare("ddti", root)
+    make(f"{place.name}/tn3k/image/1.png", f"{place.name}/sth/image/1.png")
+    make(f"{place.name}/tn3k/mask/1.png", f"{place.name}/sth/mask/1.png", mask=True)
+    with pytest.raises(ConfigurationError, match="not laid out as 'ddti' is"):
+        prepare("ddti", place)
+    make(f"{place.name}/DDTI dataset/image/1.PNG")
+    make(f"{place.name}/DDTI dataset/mask/1.PNG", mask=True)
+    assert list(entries(prepare("ddti", place))) == ["DDTI dataset/image/1.PNG"]
 
 
 def test_headct(tmp_path: Path, make: Make) -> None:

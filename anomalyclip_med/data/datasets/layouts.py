@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from anomalyclip_med.data.datasets.pairing import MASK_NAME, base_name, fold, pair, without_mask
-from anomalyclip_med.data.datasets.samples import Listing, Sample, note, warning
+from anomalyclip_med.data.datasets.samples import Listing, Problem, Sample, note, warning
 from anomalyclip_med.data.datasets.tree import Tree, key
 from anomalyclip_med.errors import ConfigurationError
 
@@ -287,7 +287,7 @@ class ObjectFolders:
 
     Attributes:
         text: what it looks like.
-        object: the class, instead of the folder's name.
+        object: the class, instead of the folder's name; then there is one folder of objects only.
         normal: pattern of the `key` of folders of normal images.
         truth: pattern of the `key` of the folder of masks, in which they lie by defect or all together.
     """
@@ -310,6 +310,8 @@ class ObjectFolders:
         ):
             return None
         listing = Listing()
+        if self.object:
+            listing.problems += self._check_one(tree, list(objects))
         for place, found in sorted(objects.items()):
             name = self.object or place.resolve().name
             truths = [f for f in tree.below(place) if any(re.fullmatch(self.truth, p) for p in _keys(f, place))]
@@ -330,6 +332,15 @@ class ObjectFolders:
             ):
                 listing.problems.append(note("no-masks", f"{name} has no masks: image metrics only"))
         return listing
+
+    def _check_one(self, tree: Tree, places: list[Path]) -> list[Problem]:
+        if len(places) > 1:
+            names = ", ".join(sorted(_relative(place, tree) for place in places))
+            raise ConfigurationError(f"{tree.root}: several folders with a test set ({names}); name the folder meant")
+        name = places[0].resolve().name
+        if key(name) == key(self.object or ""):
+            return []
+        return [warning("unexpected-class", f"the folder is called {name}, and its images are taken as {self.object}")]
 
 
 def nearest(tree: Tree, folder: Path, others: Iterable[Path]) -> Path | None:

@@ -30,7 +30,7 @@ Images and masks are paired by name. What does not fit is a named problem, on th
 | `mask-empty`, `normal-with-mask` | label and mask contradict each other, or the rule drops what a mask stores |
 | `duplicate-labels`, `duplicate-across-sections` | equal files with different labels, or in training and test |
 | `group-across-sections` | a patient or sequence in training and test |
-| `unexpected-class` | no class is one of the paper's: perhaps another data set (if only some are not, a note) |
+| `unexpected-class` | classes that are not the paper's: perhaps another data set; left out if only some are |
 | `shared-files` | equal files in another data list that is named by `--beside` |
 | `mask-values`, `mask-rule`, `wrong-suffix`, `duplicate`, `left-out`, `unexpected-count`, ... | to be known |
 

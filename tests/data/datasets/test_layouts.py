@@ -59,8 +59,24 @@ def test_the_folder_of_one_object_is_enough(tmp_path: Path, make: Make) -> None:
 def test_another_data_set_of_the_same_layout_is_a_warning(tmp_path: Path, make: Make) -> None:
     make("bottle/test/good/000.png", "tubes/test/good/000.png")
     assert [p.kind for p in prepare("mpdd", tmp_path / "bottle").warnings] == ["unexpected-class"]
-    assert prepare("mpdd", tmp_path).warnings == ()
-    assert kinds(prepare("mpdd", tmp_path)) == {"unexpected-class": []}
+    prepared = prepare("mpdd", tmp_path)
+    assert list(entries(prepared)) == ["tubes/test/good/000.png"]
+    assert [p.kind for p in prepared.warnings] == ["unexpected-class"]
+    assert kinds(prepared) == {"unexpected-class": ["bottle/test/good/000.png"]}
+
+
+@pytest.mark.parametrize("name", ["headct", "brainmri", "kvasir"])
+def test_a_set_of_one_class_is_one_folder(tmp_path: Path, make: Make, name: str) -> None:
+    thing = DATA_SETS[name].objects[0]
+    for top in ("HeadCT", "BrainMRI"):
+        make(f"{top}/{thing}/test/good/000.png", f"{top}/{thing}/test/defect/000.png")
+    assert prepare(name, tmp_path / "HeadCT").counts == {"test": (1, 1)}
+    assert prepare(name, tmp_path / "HeadCT").warnings == ()
+    with pytest.raises(ConfigurationError, match=rf"\(BrainMRI/{thing}, HeadCT/{thing}\); name the folder"):
+        prepare(name, tmp_path)
+    (tmp_path / "HeadCT" / thing).rename(tmp_path / "bottle")
+    (warned,) = prepare(name, tmp_path / "bottle").warnings
+    assert (warned.kind, "the folder is called bottle" in warned.detail) == ("unexpected-class", True)
 
 
 def test_btad_has_other_words_and_formats(tmp_path: Path, make: Make) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from anomalyclip_med.data.datasets.dataset import PAPER, DataSet, Expected
 from anomalyclip_med.data.datasets.layouts import ClassFolders, ObjectFolders
@@ -26,7 +28,7 @@ class HeadCtTable:
     def find(self, tree: Tree) -> Listing | None:
         """List the rows of the table."""
         table = tree.table(r"labels\.csv")
-        images = {int(path.stem): path for files in tree.pictures.values() for path in files if path.stem.isdecimal()}
+        images = self._images(tree, table) if table is not None else {}
         if table is None or not images:
             return None
         rows = read_rows(table, ("id", "hemorrhage"))
@@ -49,6 +51,28 @@ class HeadCtTable:
             if n in images
         ]
         return listing
+
+    @staticmethod
+    def _images(tree: Tree, table: Path) -> dict[int, Path]:
+        """The numbered pictures: of the folder called head_ct that is nearest to the table, or of the only one."""
+
+        def steps(folder: Path) -> int:
+            shared = len(Path(os.path.commonpath((folder, table.parent))).parts)
+            return len(folder.parts) + len(table.parent.parts) - 2 * shared
+
+        folders = [f for f, files in tree.pictures.items() if any(path.stem.isdecimal() for path in files)]
+        named = [f for f in folders if tree.parts(f)[-1] == "headct"]
+        folders = [f for f in named if steps(f) == min(map(steps, named))] or folders
+        if len(folders) > 1:
+            names = ", ".join(sorted(f.relative_to(tree.root).as_posix() for f in folders))
+            raise ConfigurationError(f"{tree.root}: several folders of numbered pictures ({names}); name the one meant")
+        images: dict[int, Path] = {}
+        for path in tree.pictures[folders[0]] if folders else []:
+            if path.stem.isdecimal() and images.setdefault(int(path.stem), path) != path:
+                raise ConfigurationError(
+                    f"{path.parent}: {images[int(path.stem)].name} and {path.name} have one number; take one out"
+                )
+        return images
 
 
 HEADCT = DataSet(

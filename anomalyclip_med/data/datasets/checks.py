@@ -15,8 +15,13 @@ from anomalyclip_med.data.datasets.samples import SECTIONS, Listing, Problem, Sa
 from anomalyclip_med.data.datasets.shared import hash_file, listed_hashes
 from anomalyclip_med.data.datasets.tree import Tree
 from anomalyclip_med.data.discovery import open_picture
+from anomalyclip_med.data.image import palette_indices
 from anomalyclip_med.data.masks import MaskRule, binary_mask, mask_values
 from anomalyclip_med.errors import ScanError
+
+_DARK = 127
+_FEW = 32
+"""Masks with no more numbers than this, and none above `_DARK`, hold numbers of classes or two greys."""
 
 _FORMATS = {
     "PNG": (".png",),
@@ -46,12 +51,14 @@ def check_files(samples: Sequence[Sample], rule: MaskRule) -> list[Problem]:
             shape = None
         if _misnamed(sample.image):
             found["wrong-suffix"].append(sample.image)
-        marked = False
+        marked = lost = False
         for path in sample.masks:
             try:
                 mask = open_picture(path)
                 values = mask_values(mask, rule)
-                marked |= bool(binary_mask(mask, rule).any())
+                shown = bool(binary_mask(mask, rule).any())
+                lost |= not shown and bool(binary_mask(mask, MaskRule.NONZERO).any())
+                marked |= shown
             except ScanError as error:
                 unreadable[str(error).rpartition(": ")[2]].append(path)
                 marked = True  # not known to be empty
@@ -60,8 +67,10 @@ def check_files(samples: Sequence[Sample], rule: MaskRule) -> list[Problem]:
                 found["size-mismatch"].append(path)
             if rule is not MaskRule.NONZERO and not _binary(values):
                 found["mask-values"].append(path)
-        if sample.masks and bool(sample.label) != marked:
-            found["mask-empty" if sample.label else "normal-with-mask"].append(sample.image)
+        if lost or (sample.masks and sample.label and not marked):
+            found["mask-empty"].append(sample.image)
+        if marked and not sample.label:
+            found["normal-with-mask"].append(sample.image)
     details = {
         "wrong-suffix": (note, "the suffix tells another format than the content, which is what counts"),
         "size-mismatch": (
@@ -69,11 +78,43 @@ def check_files(samples: Sequence[Sample], rule: MaskRule) -> list[Problem]:
             "masks of another size than their image: 'evaluate' refuses them; mend the files or take them out",
         ),
         "mask-values": (note, f"masks with more than two values, made binary by the rule {rule.value}"),
-        "mask-empty": (warning, f"anomalous images whose masks mark nothing by the rule {rule.value}"),
+        "mask-empty": (
+            warning,
+            f"images with a mask that should mark something, but does not by the rule {rule.value}",
+        ),
         "normal-with-mask": (warning, "normal images whose masks mark something: counted as normal"),
     }
     problems = [warning("unreadable", reason, files) for reason, files in sorted(unreadable.items())]
     return problems + [make(kind, detail, found[kind]) for kind, (make, detail) in details.items() if found[kind]]
+
+
+def fitting_rule(samples: Sequence[Sample], rule: MaskRule) -> tuple[MaskRule, list[Problem]]:
+    """The rule for masks of which nothing is known: ``stored>0`` for numbers of classes, dark greys and palettes.
+
+    Args:
+        samples: the images.
+        rule: for all other masks.
+
+    Returns:
+        The rule, and ``mask-rule`` if it is another one.
+    """
+    numbers: set[float] = set()
+    palettes = False
+    for path in dict.fromkeys(mask for sample in samples for mask in sample.masks):
+        try:
+            if palette_indices(path) is not None:
+                palettes = True
+                continue
+            numbers |= set(np.unique(mask_values(open_picture(path), rule)).tolist())
+        except ScanError:
+            continue  # told by `check_files`
+        if max(numbers) > _DARK or len(numbers) > _FEW:
+            return rule, []
+    if not palettes and max(numbers, default=0) <= 1:
+        return rule, []
+    what = "in palette pictures" if palettes else f"of {len(numbers)} numbers up to {max(numbers):g}"
+    detail = f"masks {what}: all that is stored but 0 is marked, by the rule {MaskRule.NONZERO.value}"
+    return MaskRule.NONZERO, [note("mask-rule", detail)]
 
 
 def check_counts(entry: DataSet, samples: Sequence[Sample]) -> list[Problem]:
@@ -90,9 +131,7 @@ def check_counts(entry: DataSet, samples: Sequence[Sample]) -> list[Problem]:
             problems.append(note("unexpected-count", detail))
     strange = sorted({s.object for s in samples} - set(entry.objects)) if entry.objects else []
     if strange:
-        # Some of another spelling are a re-pack; if all are, it may be another data set of the same layout.
-        make = note if {s.object for s in samples} & set(entry.objects) else warning
-        problems.append(make("unexpected-class", f"classes that are not the paper's: {', '.join(strange)}"))
+        problems.append(warning("unexpected-class", f"classes that are not the paper's: {', '.join(strange)}"))
     return problems
 
 

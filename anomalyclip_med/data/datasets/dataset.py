@@ -35,6 +35,7 @@ class DataSet:
         reference: what to cite.
         layouts: in the order in which they are tried.
         mask_rule: how its masks become binary; None where it has none.
+        own_masks: whether its masks are the user's, so that they tell whether the rule fits them.
         expected: the releases that are known, the one of the paper first.
         remarks: what to know before results are compared.
         aliases: other names.
@@ -49,6 +50,7 @@ class DataSet:
     reference: str
     layouts: tuple[Layout, ...]
     mask_rule: MaskRule | None
+    own_masks: bool = False
     expected: tuple[Expected, ...] = ()
     remarks: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()

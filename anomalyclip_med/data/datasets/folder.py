@@ -20,7 +20,6 @@ OBJECT = "object"
 """The class where nothing tells one."""
 
 NORMAL = r"good|ok|normals?|no|healthy|negatives?|nofindings?|nondefect(ive)?|defectfree|control|0|n"
-_RULE = MaskRule.HALF
 
 _COLUMNS = {
     "image": ("image", "imagepath", "imgpath", "file", "filename", "path", "img", "name", "id"),
@@ -153,7 +152,7 @@ class LabelFolders:
         has_masks = any(split_by_name(files, MASK_NAME)[1] for files in tree.pictures.values())
         anomalous = f"(?!({NORMAL}|{IMAGES}|{MASKS})$).*"
         return ClassFolders(
-            self.text, OBJECT, NORMAL, anomalous, {MASKS: "masks"}, MASK_NAME if has_masks else None
+            self.text, OBJECT, NORMAL, anomalous, {MASKS: "masks"}, MASK_NAME if has_masks else None, together=True
         ).find(tree)
 
 
@@ -198,7 +197,8 @@ def _read(table: Path) -> tuple[list[dict[str, str]], dict[str, str]]:
 
 
 def _marked(masks: tuple[Path, ...]) -> bool:
-    return any(binary_mask(open_picture(mask), _RULE).any() for mask in masks)
+    """Whether anything is stored but 0: what number or grey stands for an anomaly is not known."""
+    return any(binary_mask(open_picture(mask), MaskRule.NONZERO).any() for mask in masks)
 
 
 FOLDER = DataSet(
@@ -215,8 +215,12 @@ FOLDER = DataSet(
         LabelFolders(),
         ImagesAndMasks(),
     ),
-    mask_rule=_RULE,
-    remarks=("scans with geometry (DICOM series, NIfTI) are for 'anomalyclip-med score'; here go single images",),
+    mask_rule=MaskRule.HALF,
+    own_masks=True,
+    remarks=(
+        "scans with geometry (DICOM series, NIfTI) are for 'anomalyclip-med score'; here go single images",
+        "masks of few numbers up to 127 (classes, 0 and 100) and palette pictures are read by `stored>0`, with a note",
+    ),
 )
 
 DATA_SETS = (FOLDER,)

@@ -5,6 +5,7 @@ A layout's ``find`` returns what it finds in a `Tree`, or None where the folder 
 
 from __future__ import annotations
 
+import filecmp
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from anomalyclip_med.data.datasets.pairing import MASK_NAME, base_name, fold, pair, without_mask
-from anomalyclip_med.data.datasets.samples import Listing, Sample, note, warning
+from anomalyclip_med.data.datasets.samples import Listing, Problem, Sample, note, warning
 from anomalyclip_med.data.datasets.tree import Tree, key
 from anomalyclip_med.errors import ConfigurationError
 
@@ -103,13 +104,17 @@ class PairedFolders:
     def _matches(self, tree: Tree, folders: FolderPair) -> list[tuple[str, Path, Path]]:
         masks = tree.folders(folders.masks)
         found = []
+        others = False
         for images in tree.folders(folders.images):
             partner = nearest(tree, images, [m for m in masks if m != images])
-            if partner is not None and (not self.unlike or not self._above(tree, images, self.unlike)):
+            if partner is not None and self.unlike and self._above(tree, images, self.unlike):
+                others = True
+            elif partner is not None:
                 found.append((images, partner))
-        if len(found) > 1 and self.hint:
+        if self.hint and (others or len(found) > 1):
             # Several data sets side by side, as in collections of polyps: only the one that is asked for.
-            found = [p for p in found if self._above(tree, p[0], self.hint)] or found
+            named = [p for p in found if self._above(tree, p[0], self.hint)]
+            found = named if named or others else found
         sections: dict[str, list[tuple[Path, Path]]] = defaultdict(list)
         for images, partner in found:
             sections[folders.section or tree.section(images) or "test"].append((images, partner))
@@ -208,6 +213,7 @@ class ClassFolders:
         anomalous: pattern of the anomalous folders' `key`.
         left_out: pattern of the `key` of folders beside or below them to the reason why they are not used.
         mask_name: of masks that lie beside their image; None if there are none.
+        together: whether several folders with classes make one set, instead of being a mistake.
     """
 
     text: str
@@ -216,6 +222,7 @@ class ClassFolders:
     anomalous: str
     left_out: dict[str, str] = field(default_factory=dict)
     mask_name: str | None = None
+    together: bool = False
 
     def find(self, tree: Tree) -> Listing | None:
         """List the classes."""
@@ -231,17 +238,17 @@ class ClassFolders:
             return None
         listing = Listing()
         complete = [above for above, found in sides.items() if len(set(found.values())) == 2]
-        seen: dict[tuple[str, ...], Path] = {}
+        seen: dict[Path, dict[str, Path]] = {}
         sections: dict[str, Path] = {}
         for above in sorted(complete or sides, key=lambda path: (len(path.parts), path)):
-            names = tuple(sorted(f"{label}/{p.name}" for f, label in sides[above].items() for p in tree.pictures[f]))
-            if names in seen:
-                reason = f"a second copy of {_relative(seen[names], tree)}, by the files' names"
-                listing.reasons |= dict.fromkeys(sides[above], reason)
+            files = {p.relative_to(above).as_posix().casefold(): p for f in sides[above] for p in tree.pictures[f]}
+            first = next((place for place, known in seen.items() if _equal(files, known)), None)
+            if first is not None:
+                listing.reasons |= dict.fromkeys(sides[above], f"a second copy of {_relative(first, tree)}")
                 continue
-            seen[names] = above
+            seen[above] = files
             section = tree.section(above) or "test"
-            if section in sections:
+            if section in sections and not self.together:
                 raise ConfigurationError(
                     f"{tree.root}: classes both in {_relative(sections[section], tree)} and in "
                     f"{_relative(above, tree)}; name the folder that is meant"
@@ -280,7 +287,7 @@ class ObjectFolders:
 
     Attributes:
         text: what it looks like.
-        object: the class, instead of the folder's name.
+        object: the class, instead of the folder's name; then there is one folder of objects only.
         normal: pattern of the `key` of folders of normal images.
         truth: pattern of the `key` of the folder of masks, in which they lie by defect or all together.
     """
@@ -303,6 +310,8 @@ class ObjectFolders:
         ):
             return None
         listing = Listing()
+        if self.object:
+            listing.problems += self._check_one(tree, list(objects))
         for place, found in sorted(objects.items()):
             name = self.object or place.resolve().name
             truths = [f for f in tree.below(place) if any(re.fullmatch(self.truth, p) for p in _keys(f, place))]
@@ -324,6 +333,15 @@ class ObjectFolders:
                 listing.problems.append(note("no-masks", f"{name} has no masks: image metrics only"))
         return listing
 
+    def _check_one(self, tree: Tree, places: list[Path]) -> list[Problem]:
+        if len(places) > 1:
+            names = ", ".join(sorted(_relative(place, tree) for place in places))
+            raise ConfigurationError(f"{tree.root}: several folders with a test set ({names}); name the folder meant")
+        name = places[0].resolve().name
+        if key(name) == key(self.object or ""):
+            return []
+        return [warning("unexpected-class", f"the folder is called {name}, and its images are taken as {self.object}")]
+
 
 def nearest(tree: Tree, folder: Path, others: Iterable[Path]) -> Path | None:
     """Of some folders, the one that shares the longest path with another one, and its section.
@@ -337,6 +355,11 @@ def nearest(tree: Tree, folder: Path, others: Iterable[Path]) -> Path | None:
     section = tree.section(folder)
     others = [other for other in others if shared(other) >= len(folder.parts) - 2]
     return max(others, key=lambda o: (shared(o), tree.section(o) == section, -len(o.parts)), default=None)
+
+
+def _equal(files: dict[str, Path], others: dict[str, Path]) -> bool:
+    """Whether files have the same names and contents."""
+    return files.keys() == others.keys() and all(filecmp.cmp(f, others[n], shallow=False) for n, f in files.items())
 
 
 def _without_format(tree: Tree, folder: Path) -> tuple[str, ...]:

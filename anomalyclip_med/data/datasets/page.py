@@ -27,12 +27,12 @@ Images and masks are paired by name. What does not fit is a named problem, on th
 | `image-missing`, `mask-missing`, `label-missing`, `class-missing`, `split-missing` | it should be there, and is not |
 | `ambiguous-pair` | the name of a mask fits several images |
 | `unreadable`, `size-mismatch` | a file cannot be read; a mask has another size than its image |
-| `mask-empty`, `normal-with-mask` | label and mask contradict each other |
+| `mask-empty`, `normal-with-mask` | label and mask contradict each other, or the rule drops what a mask stores |
 | `duplicate-labels`, `duplicate-across-sections` | equal files with different labels, or in training and test |
 | `group-across-sections` | a patient or sequence in training and test |
-| `unexpected-class` | no class is one of the paper's: perhaps another data set (if only some are not, a note) |
+| `unexpected-class` | classes that are not the paper's: perhaps another data set; left out if only some are |
 | `shared-files` | equal files in another data list that is named by `--beside` |
-| `mask-values`, `wrong-suffix`, `duplicate`, `left-out`, `unexpected-count`, ... | to be known |
+| `mask-values`, `mask-rule`, `wrong-suffix`, `duplicate`, `left-out`, `unexpected-count`, ... | to be known |
 
 All rows but the last one hold warnings (`--strict` makes them the exit status 1), the last one notes. Two data sets
 that are reported together are compared by `anomalyclip-med datasets shared A.json B.json`, or while one is prepared by
@@ -40,7 +40,8 @@ that are reported together are compared by `anomalyclip-med datasets shared A.js
 
 Masks become binary by the rule of the data set, which stands in the data list and is applied when masks are loaded:
 `shown>127` takes grey levels above 127 (JPEG, antialiased edges), `stored>0` any stored number but 0 (of palette
-pictures the index), `half` more than half of what the file can store. Several masks of an image are united.
+pictures the index), `half` more than half of what the file can store. Of one's own masks,
+those of few numbers up to 127 and palette pictures are taken by `stored>0`. Several masks of an image are united.
 `meta.json` has no place for a rule: the reference takes every grey above 0, so that JPEG masks come out wider.
 
 Counts are normal + anomalous images. Where none is given for a section, no source is known. Licences are told as far

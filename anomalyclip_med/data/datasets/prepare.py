@@ -19,13 +19,14 @@ from anomalyclip_med.data.datasets.checks import (
     check_left_out,
     check_shared,
     counts,
+    fitting_rule,
     hash_files,
 )
 from anomalyclip_med.data.datasets.dataset import DataSet
 from anomalyclip_med.data.datasets.pairing import pair, without_mask
 from anomalyclip_med.data.datasets.registry import data_set
-from anomalyclip_med.data.datasets.samples import SECTIONS, Listing, Problem, Sample, Severity
-from anomalyclip_med.data.datasets.tree import Tree
+from anomalyclip_med.data.datasets.samples import SECTIONS, Listing, Problem, Sample, Severity, warning
+from anomalyclip_med.data.datasets.tree import Tree, key
 from anomalyclip_med.data.masks import MaskRule
 from anomalyclip_med.errors import ConfigurationError
 
@@ -159,6 +160,7 @@ def prepare(
         root = source
         tree = Tree(root)
         listing = _find(entry, tree)
+        _keep_known(entry, listing)
         listing.problems += check_left_out(tree, listing)
     rule = entry.mask_rule or MaskRule.ABOVE_127
     if masks is not None:
@@ -167,7 +169,9 @@ def prepare(
         listing.samples = [replace(s, object=class_name) for s in listing.samples]
     samples = sorted(listing.samples, key=lambda s: (SECTIONS.index(s.section), s.object, s.image))
     hashes = hash_files(samples)
+    rule, told = fitting_rule(samples, rule) if entry.own_masks else (rule, [])
     problems = [
+        *told,
         *listing.problems,
         *check_counts(entry, samples),
         *check_files(samples, rule),
@@ -189,6 +193,20 @@ def _find(entry: DataSet, tree: Tree) -> Listing:
     raise ConfigurationError(
         f"{tree.root}: not laid out as {entry.name!r} is, there is {there}. Looked for, at any depth:\n  {known}"
     )
+
+
+def _keep_known(entry: DataSet, listing: Listing) -> None:
+    """Leave out the classes of other data sets that lie beside one of several classes."""
+    known = {key(name) for name in entry.objects}
+    other = [s for s in listing.samples if key(s.object) not in known]
+    if len(known) < 2 or not other or len(other) == len(listing.samples):
+        return
+    listing.samples = [s for s in listing.samples if key(s.object) in known]
+    names = ", ".join(sorted({s.object for s in other}))
+    files = {file for s in other for file in (s.image, *s.masks)}
+    listing.problems = [p for p in listing.problems if not p.files or not files.issuperset(p.files)]
+    detail = f"left out: classes that are not the paper's ({names}), perhaps of another data set"
+    listing.problems.append(warning("unexpected-class", detail, sorted(files)))
 
 
 def _add_masks(listing: Listing, folder: Path) -> None:

@@ -89,7 +89,15 @@ DDTI = DataSet(
     licence="not stated for the re-pack; DDTI itself is open for research",
     url="http://cimalab.unal.edu.co/?lang=es&mod=program&id=5 (original); re-packs on Kaggle",
     reference="Pedraza et al., An open access thyroid ultrasound image database, SIPAIM 2015",
-    layouts=(PairedFolders("image/10170.PNG with mask/10170.PNG of the same name", "thyroid", hint="ddti"),),
+    layouts=(
+        PairedFolders(
+            "image/10170.PNG with mask/10170.PNG of the same name",
+            "thyroid",
+            pairs=(FolderPair("images?", "masks?"),),
+            hint="ddti",
+            unlike="^t[ng]3k",
+        ),
+    ),
     mask_rule=MaskRule.ABOVE_127,
     expected=(Expected({"test": (0, 637)}, "the re-pack, as commonly counted"),),
     remarks=("TN3K's archive holds it, too",),

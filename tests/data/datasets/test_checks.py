@@ -59,6 +59,13 @@ def test_values(pairs: Path) -> None:
     assert problems(pairs) == {"mask-values": ["a.png", "b.png"], "mask-empty": ["b.png"]}
 
 
+def test_a_mask_of_a_normal_image_that_the_rule_empties(tmp_path: Path, make: Make) -> None:
+    make("normal/n.png", "benign/b.png")
+    make("normal/n_mask.png", mask=True, value=9)
+    make("benign/b_mask.png", mask=True)
+    assert problems(tmp_path, "busi") == {"mask-empty": ["n.png"]}
+
+
 def test_a_normal_image_with_a_mask(tmp_path: Path, make: Make) -> None:
     make("normal/n.png", "benign/b.png")
     make("normal/n_mask.png", "benign/b_mask.png", mask=True)

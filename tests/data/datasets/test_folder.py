@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from anomalyclip_med.data.datasets import Prepared, prepare
 from anomalyclip_med.errors import ConfigurationError
@@ -77,6 +80,17 @@ def test_folders_named_after_labels(tmp_path: Path, make: Make, normal: str) -> 
     }
 
 
+def test_folders_of_several_sites_are_all_taken(tmp_path: Path, make: Make) -> None:
+    make(*(f"sites/{site}/{label}/00{n}.png" for site in "AB" for label in ("normal", "abnormal") for n in (0, 1)))
+    make("sites/C/normal/7.png", "sites/C/abnormal/8.png")
+    shutil.copytree(tmp_path / "sites" / "A", tmp_path / "sites" / "copy")
+    prepared = prepare("folder", tmp_path)
+    assert prepared.counts == {"test": (5, 5)}
+    assert [(p.kind, p.detail, len(p.files)) for p in prepared.problems] == [
+        ("left-out", "a second copy of sites/A", 4)
+    ]
+
+
 def test_folders_named_after_labels_with_masks_beside(tmp_path: Path, make: Make) -> None:
     make("test/normal/x (1).png", "test/tumour/x (1).png", "train/normal/y.png")
     make("test/tumour/x (1)_mask.png", "test/tumour/x (1)_mask_1.png", mask=True)
@@ -116,6 +130,45 @@ def test_masks_tell_what_is_anomalous(tmp_path: Path, make: Make, image: str, ma
         image.format("c"): 0,
     }
     assert [p.kind for p in prepared.warnings] == ["mask-missing"]
+
+
+def own_masks(root: Path, make: Make, masks: dict[str, int | tuple[int, ...]], palette: bool = False) -> Prepared:
+    """Images with masks of these numbers."""
+    make(*(f"images/{name}.png" for name in masks))
+    (root / "masks").mkdir()
+    for name, values in masks.items():
+        pixels = np.zeros((6, 8), np.uint8)
+        pixels[2, : np.size(values)] = values
+        image = Image.fromarray(pixels, mode="P" if palette else None)
+        if palette:
+            image.putpalette([0, 0, 0, 90, 0, 0, 0, 90, 0])
+        image.save(root / "masks" / f"{name}.png")
+    return prepare("folder", root)
+
+
+@pytest.mark.parametrize(
+    ("masks", "palette"),
+    [({"a": 0, "b": 1, "c": 2, "d": (1, 4)}, False), ({"a": 0, "b": 100, "c": 127}, False), ({"a": 0, "b": 1}, True)],
+)
+def test_masks_of_small_numbers_are_not_lost(
+    tmp_path: Path, make: Make, masks: dict[str, int | tuple[int, ...]], palette: bool
+) -> None:
+    prepared = own_masks(tmp_path, make, masks, palette)
+    assert [e[1] for e in entries(prepared).values()] == [0] + [1] * (len(masks) - 1)
+    assert prepared.datalist()["mask_rule"] == "stored>0"
+    assert [p.kind for p in prepared.problems] == ["mask-rule"]
+
+
+def test_masks_that_the_rule_empties_are_told(tmp_path: Path, make: Make) -> None:
+    prepared = own_masks(tmp_path, make, {"a": 0, "b": 255, "c": 60})
+    assert [e[1] for e in entries(prepared).values()] == [0, 1, 1]
+    assert prepared.datalist()["mask_rule"] == "half"
+    assert [(p.kind, [f.name for f in p.files]) for p in prepared.warnings] == [("mask-empty", ["c.png"])]
+
+
+def test_usual_masks_keep_the_usual_rule(tmp_path: Path, make: Make) -> None:
+    prepared = own_masks(tmp_path, make, {"a": 0, "b": 1})
+    assert (prepared.datalist()["mask_rule"], prepared.problems) == ("half", ())
 
 
 def test_images_alone_are_not_enough(tmp_path: Path, make: Make) -> None:

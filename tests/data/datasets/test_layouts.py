@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +59,24 @@ def test_the_folder_of_one_object_is_enough(tmp_path: Path, make: Make) -> None:
 def test_another_data_set_of_the_same_layout_is_a_warning(tmp_path: Path, make: Make) -> None:
     make("bottle/test/good/000.png", "tubes/test/good/000.png")
     assert [p.kind for p in prepare("mpdd", tmp_path / "bottle").warnings] == ["unexpected-class"]
-    assert prepare("mpdd", tmp_path).warnings == ()
-    assert kinds(prepare("mpdd", tmp_path)) == {"unexpected-class": []}
+    prepared = prepare("mpdd", tmp_path)
+    assert list(entries(prepared)) == ["tubes/test/good/000.png"]
+    assert [p.kind for p in prepared.warnings] == ["unexpected-class"]
+    assert kinds(prepared) == {"unexpected-class": ["bottle/test/good/000.png"]}
+
+
+@pytest.mark.parametrize("name", ["headct", "brainmri", "kvasir"])
+def test_a_set_of_one_class_is_one_folder(tmp_path: Path, make: Make, name: str) -> None:
+    thing = DATA_SETS[name].objects[0]
+    for top in ("HeadCT", "BrainMRI"):
+        make(f"{top}/{thing}/test/good/000.png", f"{top}/{thing}/test/defect/000.png")
+    assert prepare(name, tmp_path / "HeadCT").counts == {"test": (1, 1)}
+    assert prepare(name, tmp_path / "HeadCT").warnings == ()
+    with pytest.raises(ConfigurationError, match=rf"\(BrainMRI/{thing}, HeadCT/{thing}\); name the folder"):
+        prepare(name, tmp_path)
+    (tmp_path / "HeadCT" / thing).rename(tmp_path / "bottle")
+    (warned,) = prepare(name, tmp_path / "bottle").warnings
+    assert (warned.kind, "the folder is called bottle" in warned.detail) == ("unexpected-class", True)
 
 
 def test_btad_has_other_words_and_formats(tmp_path: Path, make: Make) -> None:
@@ -257,10 +274,12 @@ def test_a_collection_of_polyps_gives_the_set_that_is_asked_for(tmp_path: Path, 
         ]
     with pytest.raises(ConfigurationError, match="not laid out as 'endo' is"):  # none of the others is taken for it
         prepare("endo", tmp_path)
-    make("one/images/1.png", "two/images/1.png")
-    make("one/masks/1.png", "two/masks/1.png", mask=True)
-    with pytest.raises(ConfigurationError, match=r"several folders of images \(one/images, two/images\)"):
+    make("own/one/images/1.png", "own/two/images/1.png")
+    make("own/one/masks/1.png", "own/two/masks/1.png", mask=True)
+    with pytest.raises(ConfigurationError, match="not laid out as 'endo' is"):
         prepare("endo", tmp_path)
+    with pytest.raises(ConfigurationError, match=r"several folders of images \(one/images, two/images\)"):
+        prepare("endo", tmp_path / "own")
 
 
 @pytest.mark.parametrize(
@@ -291,6 +310,23 @@ def test_tn3k(tmp_path: Path, make: Make) -> None:
     assert "split-missing" in kinds(prepare("tn3k", tmp_path))
 
 
+def test_ddti_is_not_what_lies_beside_it(tmp_path: Path, make: Make) -> None:
+    place = tmp_path / "Thyroid Dataset"
+    for folder, kind in (("tn3k", "test-"), ("tn3k", "trainval-"), ("tg3k", "thyroid-")):
+        make(f"{place.name}/{folder}/{kind}image/1.jpg")
+        make(f"{place.name}/{folder}/{kind}mask/1.jpg", mask=True)
+    for root in (tmp_path, place, place / "tn3k"):
+        with pytest.raises(ConfigurationError, match="not laid out as 'ddti' is"):
+            prepare("ddti", root)
+    make(f"{place.name}/tn3k/image/1.png", f"{place.name}/sth/image/1.png")
+    make(f"{place.name}/tn3k/mask/1.png", f"{place.name}/sth/mask/1.png", mask=True)
+    with pytest.raises(ConfigurationError, match="not laid out as 'ddti' is"):
+        prepare("ddti", place)
+    make(f"{place.name}/DDTI dataset/image/1.PNG")
+    make(f"{place.name}/DDTI dataset/mask/1.PNG", mask=True)
+    assert list(entries(prepare("ddti", place))) == ["DDTI dataset/image/1.PNG"]
+
+
 def test_headct(tmp_path: Path, make: Make) -> None:
     make(*(f"archive/head_ct/head_ct/{n:03d}.png" for n in (0, 1, 100, 101)))
     (tmp_path / "archive" / "labels.csv").write_text("id, hemorrhage\n0,1\n1,1\n100,0\n150,0\n")
@@ -305,10 +341,26 @@ def test_headct(tmp_path: Path, make: Make) -> None:
         prepare("headct", tmp_path)
 
 
+def test_headct_takes_no_other_numbered_pictures(tmp_path: Path, make: Make) -> None:
+    make(*(f"set/Head CT/{n:03d}.png" for n in (0, 1)), "tn3k/test-image/0002.jpg", "set/zz_preview/0.png")
+    (tmp_path / "set" / "labels.csv").write_text("id, hemorrhage\n0,1\n1,0\n2,0\n")
+    assert list(entries(prepare("headct", tmp_path))) == ["set/Head CT/000.png", "set/Head CT/001.png"]
+    (tmp_path / "set" / "Head CT").rename(tmp_path / "set" / "slices")
+    with pytest.raises(ConfigurationError, match=r"\(set/slices, set/zz_preview, tn3k/test-image\); name the one"):
+        prepare("headct", tmp_path)
+    make("set/slices/1.png")
+    for other in ("set/zz_preview/0.png", "tn3k/test-image/0002.jpg"):
+        (tmp_path / other).unlink()
+    with pytest.raises(ConfigurationError, match=r"001\.png and 1\.png have one number"):
+        prepare("headct", tmp_path)
+
+
 @pytest.mark.parametrize("tops", [("",), ("brain_tumor_dataset/",), ("", "brain_tumor_dataset/")])
 def test_brainmri_once_and_twice(tmp_path: Path, make: Make, tops: tuple[str, ...]) -> None:
-    for top in tops:
-        make(f"{top}yes/Y1.jpg", f"{top}no/1 no.jpeg", f"{top}no/No2.JPG")
+    make(f"{tops[0]}yes/Y1.jpg", f"{tops[0]}no/1 no.jpeg", f"{tops[0]}no/No2.JPG")
+    for top in tops[1:]:
+        for folder in ("yes", "no"):
+            shutil.copytree(tmp_path / tops[0] / folder, tmp_path / top / folder)
     prepared = prepare("brainmri", tmp_path)
     assert entries(prepared) == {
         f"{tops[0]}yes/Y1.jpg": (None, 1, "brain", "yes", ""),
@@ -316,6 +368,10 @@ def test_brainmri_once_and_twice(tmp_path: Path, make: Make, tops: tuple[str, ..
         f"{tops[0]}no/No2.JPG": (None, 0, "brain", "", ""),
     }
     assert len(kinds(prepared).get("left-out", [])) == 3 * (len(tops) - 1)
+    make(f"{tops[-1]}no/No2.JPG")
+    if len(tops) > 1:
+        with pytest.raises(ConfigurationError, match="both in the top folder and in brain_tumor_dataset; name the"):
+            prepare("brainmri", tmp_path)
 
 
 def test_br35h_leaves_out_what_has_no_label(tmp_path: Path, make: Make) -> None:

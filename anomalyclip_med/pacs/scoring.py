@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 from anomalyclip_med.errors import AnomalyClipMedError
-from anomalyclip_med.pacs.credentials import SECRETS
+from anomalyclip_med.pacs import credentials
 from anomalyclip_med.pacs.spool import Batch
 
 SCORE = (sys.executable, "-m", "anomalyclip_med.cli", "score")
@@ -71,7 +71,7 @@ class Scorer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={name: value for name, value in os.environ.items() if name not in SECRETS},
+                env=credentials.environment(),
                 start_new_session=True,  # Ctrl-C is for the service, and what it starts can be killed as a whole
             )
         try:

@@ -48,7 +48,7 @@ def add_pacs(commands: Any, parse_score_options: Callable[[list[str]], argparse.
     )
     option = listen.add_argument_group("DICOM").add_argument
     option("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1: this machine only)")
-    option("--port", type=int, default=11112, help="port to listen on (default: 11112)")
+    option("--port", type=_port, default=11112, help="port to listen on (default: 11112)")
     option("--ae-title", default="ANOMALYCLIP", metavar="AET", help="of this node (default: ANOMALYCLIP)")
     option("--allow", type=_listed, default=[], metavar="AET,...", help="AE titles that may send; nobody else may")
     option("--store-to", required=True, metavar="AET@HOST:PORT", help="node that receives the results")
@@ -188,6 +188,12 @@ def _state_folder() -> Path:
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535, or 0 for a free one")
+    return int(text)
 
 
 def _seconds(text: str) -> float:

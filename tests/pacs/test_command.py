@@ -74,6 +74,14 @@ def test_options_that_no_study_could_be_scored_with(
     assert not Path("spool").exists()
 
 
+@pytest.mark.parametrize("port", ["70000", "65536", "-1", "x", "²"])
+def test_ports_are_checked(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*LISTEN, "--allow", "CT1", f"--port={port}"])
+    assert end.value.code == 2
+    assert "is not a port from 1 to 65535" in capsys.readouterr().err
+
+
 def test_a_path_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
     for options in ("more", "-- more", "--report more"):
         with contextlib.suppress(SystemExit):

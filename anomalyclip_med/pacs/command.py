@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import shlex
 import signal
 import ssl
 import threading
@@ -33,12 +32,13 @@ come from ANOMALYCLIP_MED_DICOMWEB_USER and _PASSWORD, or from _TOKEN."""
 _IDLE_SECONDS = 0.2
 
 
-def add_pacs(commands: Any, check_score_options: Callable[[list[str]], object]) -> None:
+def add_pacs(commands: Any, parse_score_options: Callable[[list[str]], argparse.Namespace]) -> None:
     """Add the command to a parser's commands.
 
     Args:
         commands: of the parser.
-        check_score_options: ends the program with a message if these are no options of ``score``.
+        parse_score_options: parses options of ``score``, after a PATH and an output folder; ends the program with a
+            message if these are none.
     """
     pacs = commands.add_parser("pacs", help="score what reaches a PACS", description=_DESCRIPTION)
     actions = pacs.add_subparsers(required=True, metavar="ACTION")
@@ -48,7 +48,7 @@ def add_pacs(commands: Any, check_score_options: Callable[[list[str]], object]) 
     )
     option = listen.add_argument_group("DICOM").add_argument
     option("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1: this machine only)")
-    option("--port", type=int, default=11112, help="port to listen on (default: 11112)")
+    option("--port", type=_port, default=11112, help="port to listen on (default: 11112)")
     option("--ae-title", default="ANOMALYCLIP", metavar="AET", help="of this node (default: ANOMALYCLIP)")
     option("--allow", type=_listed, default=[], metavar="AET,...", help="AE titles that may send; nobody else may")
     option("--store-to", required=True, metavar="AET@HOST:PORT", help="node that receives the results")
@@ -56,7 +56,7 @@ def add_pacs(commands: Any, check_score_options: Callable[[list[str]], object]) 
     option("--tls-cert", type=Path, metavar="PEM", help="speak TLS, both ways: own certificate,")
     option("--tls-key", type=Path, metavar="PEM", help="its private key,")
     option("--tls-ca", type=Path, metavar="PEM", help="and the authority of the other nodes' certificates")
-    listen.set_defaults(run=_run, serve=_listen, state="listen", check_score_options=check_score_options)
+    listen.set_defaults(run=_run, serve=_listen, state="listen", parse_score_options=parse_score_options)
     watch = actions.add_parser(
         "watch",
         help="take studies from a DICOMweb server, store results to it",
@@ -71,7 +71,7 @@ def add_pacs(commands: Any, check_score_options: Callable[[list[str]], object]) 
     )
     option("--every-seconds", type=_seconds, default=60, metavar="S", help="between two polls (default: 60)")
     option("--once", action="store_true", help="poll once, process what came, and end: status 1 if anything failed")
-    watch.set_defaults(run=_run, serve=_watch, state="watch", check_score_options=check_score_options)
+    watch.set_defaults(run=_run, serve=_watch, state="watch", parse_score_options=parse_score_options)
     for action in (listen, watch):
         _add_common(action)
 
@@ -101,11 +101,11 @@ def _run(arguments: argparse.Namespace) -> int:
         import pynetdicom  # noqa: F401
     except ImportError as error:
         raise ConfigurationError(f"{error.name} is missing: pip install 'anomalyclip-med[pacs]'") from None
+    from anomalyclip_med.pacs.options import score_options
     from anomalyclip_med.pacs.scoring import Scorer
     from anomalyclip_med.pacs.spool import Limits, Spool
 
-    options = shlex.split(arguments.score_options)
-    arguments.check_score_options(options)
+    options = score_options(arguments.score_options, arguments.dicom, arguments.parse_score_options)
     _log_to_stderr()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -188,6 +188,12 @@ def _state_folder() -> Path:
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535, or 0 for a free one")
+    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -16,6 +16,11 @@ SECRETS = (PASSWORD, TOKEN)
 """Variables that are none of the scoring command's business."""
 
 
+def environment() -> dict[str, str]:
+    """The environment without the secrets, for the processes that this program starts."""
+    return {name: value for name, value in os.environ.items() if name not in SECRETS}
+
+
 def session() -> requests.Session:
     """A session that logs in with a token, else with a name and a password, else not at all.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -10,14 +11,16 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from anomalyclip_med.errors import AnomalyClipMedError
-from anomalyclip_med.pacs.credentials import SECRETS
+from anomalyclip_med.pacs import credentials
 from anomalyclip_med.pacs.spool import Batch
 
 SCORE = (sys.executable, "-m", "anomalyclip_med.cli", "score")
 
 _POLL_SECONDS = 0.05
+_NOT_WRITTEN = "dicom-not-written"
 
 
 class ScoringError(AnomalyClipMedError):
@@ -71,7 +74,7 @@ class Scorer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={name: value for name, value in os.environ.items() if name not in SECRETS},
+                env=credentials.environment(),
                 start_new_session=True,  # Ctrl-C is for the service, and what it starts can be killed as a whole
             )
         try:
@@ -83,7 +86,8 @@ class Scorer:
         if process.returncode not in (0, 1):  # 1: something of it could not be scored
             raise ScoringError(f"the scoring command ended with status {process.returncode}")
         if not any(output.rglob("*.dcm")):
-            raise ScoringError(f"the scoring command made no DICOM object (status {process.returncode})")
+            reasons = "".join(f"; {reason}" for reason in left_out(output))
+            raise ScoringError(f"the scoring command made no DICOM object (status {process.returncode}){reasons}")
         output.rename(batch.results)
         return process.returncode == 0
 
@@ -94,3 +98,19 @@ class Scorer:
                 raise StoppedError("stopped")
             if time.monotonic() > deadline:
                 raise ScoringError(f"the scoring command took longer than {self.timeout:g} s and was ended")
+
+
+def left_out(results: Path) -> list[str]:
+    """Why objects that were asked for were not made: code and reason, which tell of no patient, each once."""
+    try:
+        studies = json.loads((results / "scores.json").read_text(encoding="utf-8"))["studies"]
+        warnings = [text for study in studies for series in study["series"] for text in series["warnings"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    found = []
+    for text in warnings:
+        code, _, told = text.partition(": ")
+        if code == _NOT_WRITTEN:
+            subject, colon, _ = told.partition(": ")  # the file
+            found.append(f"{code}: {told.replace(subject + colon, '')}")
+    return list(dict.fromkeys(found))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from anomalyclip_med.errors import AnomalyClipMedError
-from anomalyclip_med.pacs.scoring import Scorer, ScoringError, StoppedError
+from anomalyclip_med.pacs.scoring import Scorer, ScoringError, StoppedError, left_out
 from anomalyclip_med.pacs.spool import Batch, Spool
 
 logger = logging.getLogger(__name__)
@@ -84,6 +84,7 @@ class Service:
             complete = batch.results.exists() or self.scorer.score(batch, stop)
             self.spool.measure(batch)
             objects = sorted(batch.results.rglob("*.dcm"))
+            reasons = left_out(batch.results)
             self.destination.deliver(objects)
         except (StoppedError, UnreachableError) as error:
             batch.count_attempt(-1)
@@ -100,6 +101,8 @@ class Service:
         logger.info(
             "study %s: %d object(s) delivered after %.1f s", batch.name, len(objects), time.monotonic() - started
         )
+        for reason in reasons:
+            logger.warning("study %s: %s", batch.name, reason)
         if not complete:
             logger.warning("study %s: something of it could not be scored, its results are incomplete", batch.name)
         return True

@@ -18,6 +18,7 @@ from anomalyclip_med.pacs.service import DeliveryError, UnreachableError
 _SUCCESS = {0x0000, 0xB000, 0xB006, 0xB007}  # stored; with a warning (PS3.4 B.2.3)
 _OUT_OF_RESOURCES = 0xA7  # the high byte
 _CONNECT_SECONDS = 30
+_MAX_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,10 @@ class Node:
             ConfigurationError: it is something else.
         """
         match = re.fullmatch(r"([^@]+)@(\[[0-9A-Fa-f:]+\]|[^@:\[\]]+):(\d{1,5})", text)
-        if not match:
-            raise ConfigurationError(f"{text!r} is not AET@HOST:PORT, such as ORTHANC@127.0.0.1:4242")
+        if not match or not 1 <= int(match[3]) <= _MAX_PORT:
+            raise ConfigurationError(
+                f"{text!r} is not AET@HOST:PORT, such as ORTHANC@127.0.0.1:4242, with a port up to {_MAX_PORT}"
+            )
         return cls(ae_title(match[1]), match[2].strip("[]"), int(match[3]))
 
 

@@ -6,6 +6,7 @@ import logging
 import re
 import tempfile
 from collections.abc import Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = 60
 _AS_STORED = (("application/dicom", "*"),)
+_LOOK_BACK = timedelta(days=7)
+_NOT_FOUND = 404
 _REFUSED = {400, 409, 413, 415}  # what is wrong with these is the object
 
 
@@ -57,6 +60,8 @@ class Watcher:
 
     A series is taken when it has as many instances as at the last poll, so that it is not taken while it arrives; if it
     grows later, it is taken again. Without a day to start from, what is there at the very first poll is left alone.
+    Only the first poll of a day asks for all studies from that day on, so that polls do not grow with the years; the
+    others ask for those of the last week, and for those of which something was still to be taken.
 
     Args:
         client: speaks to the server.
@@ -88,6 +93,8 @@ class Watcher:
         self.since = since
         self.settle = settle
         self._sizes: dict[str, int] = {}
+        self._all_asked: date | None = None
+        self._waiting: list[str] = []
 
     def poll(self) -> bool:
         """Ask once, and take what is new; returns whether all of it could be taken.
@@ -95,8 +102,9 @@ class Watcher:
         Raises:
             UnreachableError: the server does not answer as it should.
         """
+        today = date.today()
         try:
-            studies = {study: self._series(study) for study in self._studies()}
+            studies = {study: self._series(study) for study in self._studies(today)}
         except requests.RequestException as error:
             raise UnreachableError(_told(error)) from None
         everything = {uid: count for series in studies.values() for uid, count in series.items()}
@@ -104,11 +112,15 @@ class Watcher:
             self.state.done(everything)
             logger.info("%d series are there already and left alone", len(everything))
         self.state.fresh = False
+        self._all_asked = today
+        self._waiting = []
         complete = True
         for study, series in studies.items():
             new = {uid: count for uid, count in series.items() if not self.state.is_done(uid, count)}
             if new and (not self.settle or all(self._sizes.get(uid) == count for uid, count in new.items())):
                 complete &= self._take(study, new)
+            if any(not self.state.is_done(uid, count) for uid, count in new.items()):
+                self._waiting.append(study)
         self._sizes = everything
         return complete
 
@@ -126,13 +138,16 @@ class Watcher:
                 reason = int(response.FailedSOPSequence[0].get("FailureReason", 0))
                 raise DeliveryError(f"the server refuses an object with status 0x{reason:04X}")
 
-    def _studies(self) -> list[str]:
-        """The studies with series of the chosen modalities."""
-        found = [uid for modality in self.modalities for uid in self._studies_with(modality)]
-        return list(dict.fromkeys(found))
+    def _studies(self, today: date) -> list[str]:
+        """The studies with series of the chosen modalities, and those that wait."""
+        since = self.since or self.state.since
+        if today == self._all_asked:
+            since = max(since, f"{today - _LOOK_BACK:%Y%m%d}")
+        found = [uid for modality in self.modalities for uid in self._studies_with(modality, since)]
+        return list(dict.fromkeys([*self._waiting, *found]))
 
-    def _studies_with(self, modality: str) -> set[str]:
-        filters = {"StudyDate": f"{self.since or self.state.since}-", "ModalitiesInStudy": modality}
+    def _studies_with(self, modality: str, since: str) -> set[str]:
+        filters = {"StudyDate": f"{since}-", "ModalitiesInStudy": modality}
         found: set[str] = set()
         offset = 0
         # Not dicomweb-client's get_remaining: it asks for ever where a server does not know the offset.
@@ -147,7 +162,13 @@ class Watcher:
     def _series(self, study: str) -> dict[str, int]:
         """The series of the chosen modalities and their numbers of instances, 0 where the server does not tell."""
         found = {}
-        for result in self.client.search_for_series(study, fields=["NumberOfSeriesRelatedInstances"]):
+        try:
+            results = self.client.search_for_series(study, fields=["NumberOfSeriesRelatedInstances"])
+        except requests.HTTPError as error:
+            if error.response is None or error.response.status_code != _NOT_FOUND:
+                raise
+            results = []  # deleted since it was found
+        for result in results:
             series = Dataset.from_json(result)
             if series.get("Modality") in self.modalities:
                 found[str(series.SeriesInstanceUID)] = int(series.get("NumberOfSeriesRelatedInstances") or 0)

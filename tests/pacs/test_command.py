@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from anomalyclip_med.cli import main
+from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.pacs.options import check_values
 
 LISTEN = ["pacs", "listen", "--port", "0", "--store-to", "PACS@127.0.0.1:4242", "--spool", "spool"]
 
@@ -48,6 +53,73 @@ def test_score_options_are_checked_before_a_study_comes(capsys: pytest.CaptureFi
         main([*LISTEN, "--allow", "CT1", "--score-options=--plane oblique"])
     assert end.value.code == 2
     assert "--plane" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dicom", "pm,foo"], "unknown foo"),  # the process that checks it
+        (["--dicom", ","], "no kind of object"),
+        (["--score-options=-o/tmp/zzz"], "each study has its own"),
+        (["--score-options=--outp OUT"], "each study has its own"),
+        (["--score-options=--plane 'axial"], "No closing quotation"),
+    ],
+)
+def test_options_that_no_study_could_be_scored_with(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*LISTEN, "--allow", "CT1", *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not Path("spool").exists()
+
+
+@pytest.mark.parametrize("port", ["70000", "65536", "-1", "x", "²"])
+def test_ports_are_checked(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*LISTEN, "--allow", "CT1", f"--port={port}"])
+    assert end.value.code == 2
+    assert "is not a port from 1 to 65535" in capsys.readouterr().err
+
+
+def test_a_path_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+    for options in ("more", "-- more", "--report more"):
+        with contextlib.suppress(SystemExit):
+            assert main([*LISTEN, "--allow", "CT1", f"--score-options={options}"]) == 2
+        assert "more" in (told := capsys.readouterr().err) or "each study has its own" in told
+    assert not Path("spool").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"aggregation": "foo"}, "aggregation='foo' is unknown"),
+        ({"threshold": "7"}, "threshold='7'"),
+        ({"threshold": "p99"}, "give a calibration"),
+        ({"calibration": "/nope.json"}, "/nope.json"),
+        ({"window": "foo"}, "window='foo' is unknown"),
+        ({"window": [40.0, -1.0]}, "is unknown"),
+        ({"empty_below": 2.0}, "empty_below=2.0"),
+        ({"top_slices": -1}, "top_slices=-1"),
+        ({"dicom": "pm,foo"}, "unknown foo"),
+    ],
+)
+def test_values_are_checked_as_the_run_does(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        check_values(**values)
+    given = [
+        f"--{k.replace('_', '-')}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in values.items()
+    ]
+    seen: list[dict[str, Any]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("anomalyclip_med.pacs.options._check_aside", seen.append)
+        main([*LISTEN, f"--score-options={' '.join(given)}"])
+    assert seen == [{"dicom": "pm,sr", **values}]
+
+
+def test_values_that_are_right() -> None:
+    check_values()
+    check_values(dicom="seg,sc", threshold="0.5", window=["brain", "bone", [40.0, 80.0]], aggregation="top3")
 
 
 def test_two_services_cannot_share_a_spool(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from anomalyclip_med.pacs import credentials
 from anomalyclip_med.pacs.scoring import Scorer, ScoringError, StoppedError
 from anomalyclip_med.pacs.service import DeliveryError, Service, UnreachableError
 from anomalyclip_med.pacs.spool import Batch, Spool
+
+from .conftest import wait_for
 
 # The study is a shell script that may do anything to the scorer; $OUT is the folder for the results.
 SCORER = ("sh", "-c", 'OUT="$2"; echo "$@"; . "$0"/*.dcm')
@@ -29,6 +32,11 @@ class Destination:
         if self.error:
             raise self.error
         self.objects += [path.read_text() for path in objects]
+
+
+class Receiving(Destination):
+    def deliver(self, objects: Sequence[Path]) -> None:
+        self.objects += [path.name for path in objects]
 
 
 @pytest.fixture
@@ -95,6 +103,40 @@ def test_results_of_a_part_are_delivered_with_a_warning(spool: Spool, caplog: py
     assert worker.process(study(spool, f"{GOOD}; exit 1"), threading.Event())
     assert len(destination.objects) == 1
     assert "its results are incomplete" in caplog.text
+
+
+def test_what_could_not_be_made_is_told(
+    spool: Spool, caplog: pytest.LogCaptureFixture, make_study: Callable[..., list[Path]]
+) -> None:
+    for path in make_study(Modality="CR"):  # has no frame of reference
+        spool.add(path, "1.2.3", path.name)
+    spool.close("1.2.3")
+    destination = Receiving()
+    options = ["--clip", "untrained", "--image-size", "70", "--device", "cpu", "--show-names"]
+    worker = Service(spool, Scorer(options), destination)
+    (batch,) = spool.ready()
+    assert worker.process(batch, threading.Event())
+    assert [name.rpartition("_")[2] for name in destination.objects] == ["sr.dcm"]
+    (told,) = [record.getMessage() for record in caplog.records if "dicom-not-written" in record.getMessage()]
+    reason = "its map has no place in the patient, as it has no FrameOfReferenceUID"
+    assert told.startswith(f"study {batch.name}: dicom-not-written: {reason}")
+    assert "SECRET" not in caplog.text
+    assert str(spool.folder) not in caplog.text
+
+
+def test_a_study_of_which_no_object_can_be_made_tells_why(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+    series = {"warnings": ["gantry-tilt: x", *["dicom-not-written: a, file 0: no place; a, file 0: no slice"] * 2]}
+    content = json.dumps({"studies": [{"series": [series]}]})
+    worker, _ = service(spool)
+    worker.process(study(spool, f'mkdir "$OUT"; echo \'{content}\' > "$OUT/scores.json"'), threading.Event())
+    assert "made no DICOM object (status 0); dicom-not-written: no place; no slice\n" in caplog.text
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"studies": [{}]}'])
+def test_damaged_scores_do_not_keep_objects_back(spool: Spool, content: str) -> None:
+    worker, destination = service(spool)
+    assert worker.process(study(spool, f"{GOOD}; echo '{content}' > \"$OUT/scores.json\""), threading.Event())
+    assert len(destination.objects) == 1
 
 
 def test_results_wait_for_a_destination_that_is_down(
@@ -165,7 +207,14 @@ def test_stopping_ends_the_scorer_with_its_children_and_blames_nobody(spool: Spo
         scorer.score(batch, stop)
     assert time.monotonic() - started < 50
     stat = Path("/proc") / (tmp_path / "child").read_text().strip() / "stat"
-    assert not stat.exists() or stat.read_text().split()[2] == "Z"
+
+    def gone() -> bool:
+        try:
+            return stat.read_text().split()[2] in "ZX"
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    wait_for(gone, 20)  # the kernel ends it a moment after the signal
     worker, _ = service(spool)
     assert not worker.process(batch, stop)
     assert batch.attempts == 0

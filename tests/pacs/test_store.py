@@ -60,13 +60,20 @@ def test_nodes_that_take_nothing(make_study: MakeStudy) -> None:
         ("ORTHANC@127.0.0.1:4242", Node("ORTHANC", "127.0.0.1", 4242)),
         ("MY PACS@pacs.example.org:104", Node("MY PACS", "pacs.example.org", 104)),
         ("A@[::1]:104", Node("A", "::1", 104)),
+        ("A@h:65535", Node("A", "h", 65535)),
     ],
 )
 def test_nodes(text: str, node: Node) -> None:
     assert Node.parse(text) == node
 
 
-@pytest.mark.parametrize("text", ["", "PACS", "PACS@host", "@host:1", "SEVENTEENCHARSLONG@h:1", "A\\B@h:1", "A@h:x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "PACS", "PACS@host", "@host:1", "SEVENTEENCHARSLONG@h:1", "A\\B@h:1", "A@h:x"),
+        *("A@h:0", "A@h:65536", "A@h:99999"),
+    ],
+)
 def test_no_nodes(text: str) -> None:
     with pytest.raises(ConfigurationError):
         Node.parse(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class Server:
         self.status: int | None = None
         self.response = Dataset()
         self.searched: list[dict[str, str]] = []
+        self.looked_at: list[str] = []
         self.lost = 0
         self.page: int | None = None  # None: all at once, whatever the offset
         self.retrieved = 0
@@ -46,11 +48,14 @@ class Server:
         self._answer()
         self.searched.append(search_filters)
         modality = search_filters["ModalitiesInStudy"]
-        uids = {d.StudyInstanceUID for d in map(dcmread, self.files) if d.Modality == modality}
+        first = search_filters["StudyDate"].removesuffix("-")
+        found = [d for d in map(dcmread, self.files) if d.get("StudyDate", "99991231") >= first]
+        uids = {d.StudyInstanceUID for d in found if d.Modality == modality}
         start = (offset or 0) if self.page else 0
         return [_json(StudyInstanceUID=uid) for uid in sorted(uids)][start:][: self.page]
 
     def search_for_series(self, study: str, fields: list[str]) -> list[dict[str, Any]]:
+        self.looked_at.append(study)
         found: dict[str, list[Dataset]] = {}
         for dataset in map(dcmread, self.files):
             if dataset.StudyInstanceUID == study:
@@ -143,6 +148,70 @@ def test_days_are_counted_from_the_first_start(tmp_path: Path, watch: Any) -> No
     server = Server()
     watch(server, "CT").poll()
     assert server.searched[0]["StudyDate"] == "20200131-"
+
+
+class Day(date):
+    """What day it is."""
+
+    now = date(2024, 3, 1)
+
+    @classmethod
+    def today(cls) -> date:  # type: ignore[override]
+        return cls.now
+
+
+def test_polls_do_not_grow_with_the_years(watch: Any, make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anomalyclip_med.pacs.watcher.date", Day)
+    server = Server(*make_study(StudyDate="20200101"), *make_study(StudyDate="20240228"))
+    watcher = watch(server, "CT", since="20190101")
+
+    def poll() -> tuple[str, int]:
+        server.searched, server.looked_at = [], []
+        assert watcher.poll()
+        (days,) = {filters["StudyDate"] for filters in server.searched}
+        return days, len(server.looked_at)
+
+    assert poll() == ("20190101-", 2)
+    assert taken(watcher) == []
+    assert poll() == ("20240223-", 2)  # the old one is waited for
+    assert taken(watcher) == [3, 3]
+    assert poll() == ("20240223-", 1)
+    server.files += make_study(StudyDate="20210101")
+    assert poll() == ("20240223-", 1)
+    monkeypatch.setattr(Day, "now", date(2024, 3, 2))
+    assert poll() == ("20190101-", 3)
+    assert poll() == ("20240224-", 2)
+    assert taken(watcher) == [3, 3, 3]
+    watcher.since = "20240301"
+    assert poll() == ("20240301-", 0)
+
+
+def test_a_server_that_fails_is_asked_for_everything_again(watch: Any, make_study: MakeStudy) -> None:
+    server = Server(*make_study(StudyDate="20200101"))
+    watcher = watch(server, "CT", since="20190101", settle=False)
+    server.status = 503
+    with pytest.raises(UnreachableError):
+        watcher.poll()
+    server.status = None
+    assert watcher.poll()
+    assert taken(watcher) == [3]
+
+
+def test_a_study_that_is_deleted_while_it_is_waited_for(watch: Any, make_study: MakeStudy) -> None:
+    files = make_study(StudyDate="20200101")
+    server = Server(*files)
+    watcher = watch(server, "CT", since="20190101")
+    assert watcher.poll()
+
+    def gone(*_: Any, **__: Any) -> Any:
+        server.status = 404
+        server._answer()
+
+    server.search_for_series = gone  # type: ignore[method-assign]
+    server.files = []
+    assert watcher.poll()
+    assert watcher._waiting == []
+    assert taken(watcher) == []
 
 
 def test_own_series_are_skipped(watch: Any, make_study: MakeStudy) -> None:

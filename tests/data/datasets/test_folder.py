@@ -70,6 +70,23 @@ def test_mistakes_in_a_table(tmp_path: Path, make: Make, table: str | bytes, mes
         prepare("folder", tmp_path)
 
 
+def test_several_tables_are_sections(tmp_path: Path, make: Make) -> None:
+    make(*(f"{name}.png" for name in "abcd"))
+    (tmp_path / "Train_labels.csv").write_text("image,label\na,0\nb,1\n")
+    (tmp_path / "test.csv").write_text("image,label\nc,0\nd,0\n")
+    (tmp_path / "notes.csv").write_text("who,when\nme,now\n")
+    prepared = prepare("folder", tmp_path)
+    assert prepared.counts == {"training": (1, 1), "test": (2, 0)}
+    assert [p.kind for p in prepared.problems] == ["class-missing"]
+    for name in ("more.csv", "test_2.csv"):
+        (tmp_path / name).write_text("image,label\na,1\n")
+        with pytest.raises(
+            ConfigurationError, match=r"several tables of images \(.*Train_labels\.csv.*name them train"
+        ):
+            prepare("folder", tmp_path)
+        (tmp_path / name).unlink()
+
+
 @pytest.mark.parametrize("normal", ["normal", "Good", "no", "Healthy", "No Finding"])
 def test_folders_named_after_labels(tmp_path: Path, make: Make, normal: str) -> None:
     make(f"{normal}/1.png", "fracture/1.png", "Effusion/images/2.jpg")

@@ -31,8 +31,8 @@ _COLUMNS = {
     "section": ("section", "split", "phase", "subset"),
 }
 _LABELS = {
-    **dict.fromkeys(("0", "normal", "good", "ok", "no", "healthy", "negative", "false"), 0),
-    **dict.fromkeys(("1", "anomaly", "anomalous", "abnormal", "defect", "bad", "yes", "positive", "true"), 1),
+    **dict.fromkeys(("0", "0.0", "normal", "good", "ok", "no", "healthy", "negative", "false"), 0),
+    **dict.fromkeys(("1", "1.0", "anomaly", "anomalous", "abnormal", "defect", "bad", "yes", "positive", "true"), 1),
 }
 
 

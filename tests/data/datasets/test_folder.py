@@ -42,13 +42,21 @@ nowhere.png,0,,,,,
 
 @pytest.mark.parametrize("separator", [";", "\t"])
 def test_a_table_of_a_spreadsheet(tmp_path: Path, make: Make, separator: str) -> None:
-    make("a.png", "b.png")
+    make("a.png", "b.png", "c.png", "d.png")
     make("m.png", "n.png", mask=True)
-    rows = [("image", "anomaly", "mask"), ("a", "1", "m.png|n.png"), ("b ", " no", "")]
+    rows = [
+        ("image", "anomaly", "mask"),
+        ("a", "1", "m.png|n.png"),
+        ("b ", " no", ""),
+        ("c", "1.0", ""),
+        ("d", "0.0", ""),
+    ]
     (tmp_path / "t.csv").write_text("\n".join(separator.join(row) for row in rows), encoding="utf-8-sig")
     assert entries(prepare("folder", tmp_path)) == {
         "a.png": (["m.png", "n.png"], 1, "object", "", ""),
         "b.png": (None, 0, "object", "", ""),
+        "c.png": (None, 1, "object", "", ""),
+        "d.png": (None, 0, "object", "", ""),
     }
 
 

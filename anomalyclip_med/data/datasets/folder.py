@@ -85,6 +85,7 @@ class LabelTable:
         listing = Listing(used={table})
         files = _Files(tree, table)
         absent, unmarked = [], []
+        found: dict[tuple[Path, str, str, str], tuple[dict[str, str], list[Path]]] = {}
         for number, row in enumerate(rows, 2):
             cell = {what: row[column] for what, column in columns.items()}
             image = files.find(cell["image"])
@@ -97,25 +98,21 @@ class LabelTable:
             told = cell.get("label", "").casefold()
             if told and told not in _LABELS:
                 raise ConfigurationError(f"{table}: line {number} has the label {told!r}; write 0 or 1")
-            if not told and not masks:
-                unmarked.append(image)
-            label = _LABELS[told] if told else int(_marked(masks))
             section = {"train": "training", "val": "validation", "valid": "validation"}.get(
                 cell.get("section", "").casefold(), cell.get("section", "").casefold() or default_section
             )
             if section not in SECTIONS:
                 raise ConfigurationError(f"{table}: line {number} has the section {section!r}; write train or test")
-            listing.samples.append(
-                Sample(
-                    image,
-                    label,
-                    cell.get("object") or OBJECT,
-                    masks,
-                    section,
-                    cell.get("defect", "") if label else "",
-                    cell.get("group", ""),
-                )
-            )
+            label_told = str(_LABELS[told]) if told else ""
+            same = (image, label_told, section, cell.get("object") or OBJECT)
+            found.setdefault(same, (cell, []))[1].extend(masks)  # a row for each mask is one image
+        for (image, label_told, section, thing), (cell, several) in found.items():
+            masks = tuple(dict.fromkeys(several))
+            if not label_told and not masks:
+                unmarked.append(image)
+            label = int(label_told or _marked(masks))
+            defect = cell.get("defect", "") if label else ""
+            listing.samples.append(Sample(image, label, thing, masks, section, defect, cell.get("group", "")))
         if absent:
             detail = f"{len(absent)} rows of {table.name} have no image, such as {absent[0]}"
             listing.problems.append(warning("image-missing", detail))

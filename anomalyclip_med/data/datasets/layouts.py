@@ -189,7 +189,10 @@ class OneFolder:
 def split_by_name(
     files: Sequence[Path], mask_name: str, ignore: str | None = None
 ) -> tuple[list[Path], list[Path], list[Path]]:
-    """Split the pictures of one folder into images, masks and others; a mask is one whose image lies beside it."""
+    """Split the pictures of one folder into images, masks and others.
+
+    A mask is one whose image lies beside it; where there are such, so is one that is only named so: its image is lost.
+    """
     images: list[Path] = []
     masks: list[Path] = []
     others: list[Path] = []
@@ -199,6 +202,10 @@ def split_by_name(
             others.append(file)
         else:
             (masks if base_name(file.stem, mask_name) in stems else images).append(file)
+    if masks:
+        bases = {base_name(mask.stem, mask_name) for mask in masks}
+        lost = [i for i in images if base_name(i.stem, mask_name) and fold(i.stem) not in bases]
+        images, masks = [i for i in images if i not in lost], masks + lost
     return images, masks, others
 
 

@@ -78,6 +78,18 @@ def test_mistakes_in_a_table(tmp_path: Path, make: Make, table: str | bytes, mes
         prepare("folder", tmp_path)
 
 
+def test_a_row_for_each_mask_is_one_image(tmp_path: Path, make: Make) -> None:
+    make("a.png", "b.png")
+    make("m.png", "n.png", mask=True)
+    make("empty.png", mask=True, value=0)
+    (tmp_path / "t.csv").write_text("image,label,mask\na,1,m.png\nb,,empty.png\na,1.0,n.png\na,1,m.png\nb,,n.png\n")
+    assert entries(prepare("folder", tmp_path)) == {
+        "a.png": (["m.png", "n.png"], 1, "object", "", ""),
+        "b.png": (["empty.png", "n.png"], 1, "object", "", ""),
+    }
+    assert prepare("folder", tmp_path).counts == {"test": (0, 2)}
+
+
 def test_several_tables_are_sections(tmp_path: Path, make: Make) -> None:
     make(*(f"{name}.png" for name in "abcd"))
     (tmp_path / "Train_labels.csv").write_text("image,label\na,0\nb,1\n")

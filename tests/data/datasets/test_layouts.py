@@ -426,6 +426,14 @@ def test_busi_unites_the_masks_of_an_image(tmp_path: Path, make: Make) -> None:
     assert kinds(prepared) == {}
 
 
+def test_a_mask_whose_image_is_lost_is_no_image(tmp_path: Path, make: Make) -> None:
+    make("benign/benign (1).png", "benign/x_lesion.png", "normal/normal (1).png")
+    make("benign/benign (1)_mask.png", "benign/x_lesion_mask.png", "benign/benign (9)_mask.png", mask=True)
+    prepared = prepare("busi", tmp_path)
+    assert prepared.counts == {"test": (1, 2)}
+    assert kinds(prepared) == {"image-missing": ["benign/benign (9)_mask.png"]}
+
+
 @pytest.mark.parametrize("name", sorted(set(DATA_SETS) - {"visa", "sdd", "folder"}))
 def test_nothing_there_tells_what_is_looked_for(tmp_path: Path, name: str) -> None:
     (tmp_path / "holiday.txt").write_text("")

@@ -182,6 +182,15 @@ def test_dagm(tmp_path: Path, make: Make) -> None:
     assert kinds(prepared) == {}
 
 
+def test_dagm_without_a_folder_of_labels(tmp_path: Path, make: Make) -> None:
+    make(*(f"Class{number}/{part}/0577.PNG" for number in (1, 2) for part in ("Train", "Test")))
+    make(*(f"Class1/{part}/Label/0577_label.PNG" for part in ("Train", "Test")), mask=True)
+    make("Class2/Train/Label/0577_label.PNG", mask=True)
+    (tmp_path / "Class2/Test/Label").mkdir()
+    (problem,) = prepare("dagm", tmp_path).warnings
+    assert (problem.kind, problem.files) == ("mask-missing", (tmp_path / "Class2/Test/0577.PNG",))
+
+
 def test_isic(tmp_path: Path, make: Make) -> None:
     for part, number in (("Test", 3), ("Training", 4)):
         make(f"isic/ISBI2016_ISIC_Part1_{part}_Data/ISBI2016_ISIC_Part1_{part}_Data/ISIC_000000{number}.jpg")

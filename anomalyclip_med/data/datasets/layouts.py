@@ -322,14 +322,14 @@ class ObjectFolders:
         for place, found in sorted(objects.items()):
             name = self.object or place.resolve().name
             truths = [f for f in tree.below(place) if any(re.fullmatch(self.truth, p) for p in _keys(f, place))]
+            shared = self._masks_together(tree, [folder for _, folder in found], truths, listing)
             for section, folder in sorted(found):
                 anomalous = not re.fullmatch(self.normal, key(folder.name))
                 own = [t for t in truths if key(t.name) == key(folder.name)]
-                flat = [t for t in truths if re.fullmatch(self.truth, key(t.name))]
                 images, beside, _ = split_by_name(tree.pictures[folder], MASK_NAME)
-                masks = beside + [m for t in (own or flat) for m in tree.pictures[t] if anomalous]
-                pairs, problems = pair(images, masks)
-                listing.problems += problems if own else []  # masks that lie together serve other defects, too
+                pairs, problems = pair(images, beside + [m for t in own for m in tree.pictures[t] if anomalous])
+                listing.problems += problems
+                pairs = {image: m + shared.get(image, ()) for image, m in pairs.items()}
                 missing = [image for image, m in pairs.items() if anomalous and not m]
                 listing.problems += without_mask(missing) if truths or beside else []
                 defect = folder.name if anomalous else ""
@@ -339,6 +339,17 @@ class ObjectFolders:
             ):
                 listing.problems.append(note("no-masks", f"{name} has no masks: image metrics only"))
         return listing
+
+    def _masks_together(
+        self, tree: Tree, folders: list[Path], truths: list[Path], listing: Listing
+    ) -> dict[Path, tuple[Path, ...]]:
+        """Masks that lie together for all defects but those with a folder of masks: each has one image, or none."""
+        apart = {key(t.name) for t in truths} | {key(f.name) for f in folders if re.fullmatch(self.normal, key(f.name))}
+        images = [i for f in folders if key(f.name) not in apart for i in split_by_name(tree.pictures[f], MASK_NAME)[0]]
+        flat = [m for t in truths if re.fullmatch(self.truth, key(t.name)) for m in tree.pictures[t]]
+        pairs, problems = pair(images, flat)
+        listing.problems += problems
+        return pairs
 
     def _check_one(self, tree: Tree, places: list[Path]) -> list[Problem]:
         if len(places) > 1:

@@ -182,6 +182,21 @@ def test_dagm(tmp_path: Path, make: Make) -> None:
     assert kinds(prepared) == {}
 
 
+def test_masks_that_lie_together_have_one_image_each(tmp_path: Path, make: Make) -> None:
+    make("bottle/test/good/000.png", "bottle/test/crack/000.png", "bottle/test/hole/000.png", "bottle/test/hole/7.png")
+    make("bottle/test/dent/7.png")
+    make(*(f"bottle/ground_truth/{name}_mask.png" for name in ("000", "7", "9")), mask=True)
+    make("bottle/ground_truth/dent/7_mask.png", mask=True)
+    prepared = prepare("mvtec", tmp_path)
+    masks = {name.removeprefix("bottle/test/"): entry[0] for name, entry in entries(prepared).items() if entry[0]}
+    truth = "bottle/ground_truth"
+    assert masks == {"hole/7.png": f"{truth}/7_mask.png", "dent/7.png": f"{truth}/dent/7_mask.png"}
+    found = kinds(prepared)
+    assert found["ambiguous-pair"] == [f"{truth}/000_mask.png"]
+    assert found["image-missing"] == [f"{truth}/9_mask.png"]
+    assert "mask-missing" in found
+
+
 def test_dagm_without_a_folder_of_labels(tmp_path: Path, make: Make) -> None:
     make(*(f"Class{number}/{part}/0577.PNG" for number in (1, 2) for part in ("Train", "Test")))
     make(*(f"Class1/{part}/Label/0577_label.PNG" for part in ("Train", "Test")), mask=True)

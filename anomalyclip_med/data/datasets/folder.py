@@ -53,7 +53,7 @@ class LabelTable:
             ConfigurationError: a table has a mistake, or of several it is not told which sections they are.
         """
         tables = [path for path in tree.tables if path.suffix.lower() == ".csv"]
-        found = []
+        found: list[tuple[Path, list[dict[str, str]], dict[str, str]]] = []
         for table in sorted(tables, key=lambda path: (len(path.parts), path)):
             if found and len(table.parts) > len(found[0][0].parts):
                 break

@@ -107,13 +107,14 @@ class PairedFolders:
         others = False
         for images in tree.folders(folders.images):
             partner = nearest(tree, images, [m for m in masks if m != images])
-            if partner is not None and self.unlike and self._above(tree, images, self.unlike):
+            foreign = self._depth(tree, images, self.unlike)
+            if partner is not None and foreign and foreign >= self._depth(tree, images, self.hint):
                 others = True
             elif partner is not None:
                 found.append((images, partner))
         if self.hint and (others or len(found) > 1):
             # Several data sets side by side, as in collections of polyps: only the one that is asked for.
-            named = [p for p in found if self._above(tree, p[0], self.hint)]
+            named = [p for p in found if self._depth(tree, p[0], self.hint)]
             found = named if named or others else found
         sections: dict[str, list[tuple[Path, Path]]] = defaultdict(list)
         for images, partner in found:
@@ -131,8 +132,10 @@ class PairedFolders:
         return result
 
     @staticmethod
-    def _above(tree: Tree, folder: Path, pattern: str) -> bool:
-        return any(re.search(pattern, part) for part in tree.parts(folder)[1:])
+    def _depth(tree: Tree, folder: Path, pattern: str) -> int:
+        """How deep below the root the last folder lies that matches a pattern, 0 if there is none."""
+        parts = tree.parts(folder)[1:] if pattern else []
+        return max((depth for depth, part in enumerate(parts, 1) if re.search(pattern, part)), default=0)
 
     def _list(self, tree: Tree, section: str, images: Path, masks: Path, listing: Listing) -> None:
         files = []

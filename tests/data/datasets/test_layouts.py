@@ -349,6 +349,8 @@ def test_ddti_is_not_what_lies_beside_it(tmp_path: Path, make: Make) -> None:
     make(f"{place.name}/DDTI dataset/image/1.PNG")
     make(f"{place.name}/DDTI dataset/mask/1.PNG", mask=True)
     assert list(entries(prepare("ddti", place))) == ["DDTI dataset/image/1.PNG"]
+    place.rename(tmp_path / "tn3k")  # the archive's own name
+    assert list(entries(prepare("ddti", tmp_path))) == ["tn3k/DDTI dataset/image/1.PNG"]
 
 
 def test_headct(tmp_path: Path, make: Make) -> None:

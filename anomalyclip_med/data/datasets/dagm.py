@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from anomalyclip_med.data.datasets.dataset import PAPER, DataSet, Expected
 from anomalyclip_med.data.datasets.layouts import ObjectFolders
 from anomalyclip_med.data.datasets.pairing import pair
-from anomalyclip_med.data.datasets.samples import Listing, Sample
+from anomalyclip_med.data.datasets.samples import Listing, Sample, warning
 from anomalyclip_med.data.datasets.tree import Tree, key
 from anomalyclip_med.data.masks import MaskRule
 
@@ -25,6 +25,9 @@ class DagmFolders:
             labels = [f for f in tree.pictures if f.parent == folder and key(f.name) == "label"]
             pairs, problems = pair(tree.pictures[folder], tree.pictures[labels[0]] if labels else [])
             listing.problems += problems
+            if not labels:
+                detail = "no masks in Label/ beside these images: all are taken as normal"
+                listing.problems.append(warning("mask-missing", detail, pairs))
             section = "training" if key(folder.name) == "train" else "test"
             for image, own in pairs.items():
                 defect = "defect" if own else ""

@@ -31,8 +31,8 @@ _COLUMNS = {
     "section": ("section", "split", "phase", "subset"),
 }
 _LABELS = {
-    **dict.fromkeys(("0", "normal", "good", "ok", "no", "healthy", "negative", "false"), 0),
-    **dict.fromkeys(("1", "anomaly", "anomalous", "abnormal", "defect", "bad", "yes", "positive", "true"), 1),
+    **dict.fromkeys(("0", "0.0", "normal", "good", "ok", "no", "healthy", "negative", "false"), 0),
+    **dict.fromkeys(("1", "1.0", "anomaly", "anomalous", "abnormal", "defect", "bad", "yes", "positive", "true"), 1),
 }
 
 
@@ -42,24 +42,50 @@ class LabelTable:
 
     text: str = (
         "a CSV file with the columns image and label (0 or 1, normal or anomalous), and as far as known mask (several "
-        "joined by ; or |), class, defect, group, section; files by path or by a name that occurs once, suffix or not"
+        "joined by ; or |, or a row each), class, defect, group, section; files by path or by a name that occurs once, "
+        "suffix or not; several such tables are called train..., val... and test..."
     )
 
     def find(self, tree: Tree) -> Listing | None:
-        """List the rows; None if no table has an image and a label column."""
+        """List the rows; None if no table has an image and a label column.
+
+        Raises:
+            ConfigurationError: a table has a mistake, or of several it is not told which sections they are.
+        """
         tables = [path for path in tree.tables if path.suffix.lower() == ".csv"]
-        tables.sort(key=lambda path: (len(path.parts), path))
-        for table in tables:
+        found: list[tuple[Path, list[dict[str, str]], dict[str, str]]] = []
+        for table in sorted(tables, key=lambda path: (len(path.parts), path)):
+            if found and len(table.parts) > len(found[0][0].parts):
+                break
             rows, columns = _read(table)
             if "image" in columns and ("label" in columns or "mask" in columns):
-                return self._list(tree, table, rows, columns)
-        return None
+                found.append((table, rows, columns))
+        sections = {table: _section(table) if len(found) > 1 else "test" for table, _, _ in found}
+        if "" in sections.values() or len(set(sections.values())) < len(found):
+            names = ", ".join(table.relative_to(tree.root).as_posix() for table in sections)
+            raise ConfigurationError(
+                f"{tree.root}: several tables of images ({names}); name them train, val and test, or leave one"
+            )
+        listing = Listing()
+        for table, rows, columns in found:
+            part = self._list(tree, table, rows, columns, sections[table])
+            listing.samples += part.samples
+            listing.problems += part.problems
+            listing.used |= part.used
+        labels = {sample.label for sample in listing.samples if sample.section == "test"}
+        if labels == {0}:
+            detail = "no anomalous image in the test section: image metrics need both"
+            listing.problems.append(warning("class-missing", detail))
+        return listing if found else None
 
     @staticmethod
-    def _list(tree: Tree, table: Path, rows: list[dict[str, str]], columns: dict[str, str]) -> Listing:
+    def _list(
+        tree: Tree, table: Path, rows: list[dict[str, str]], columns: dict[str, str], default_section: str
+    ) -> Listing:
         listing = Listing(used={table})
         files = _Files(tree, table)
         absent, unmarked = [], []
+        found: dict[tuple[Path, str, str, str], tuple[dict[str, str], list[Path]]] = {}
         for number, row in enumerate(rows, 2):
             cell = {what: row[column] for what, column in columns.items()}
             image = files.find(cell["image"])
@@ -72,25 +98,21 @@ class LabelTable:
             told = cell.get("label", "").casefold()
             if told and told not in _LABELS:
                 raise ConfigurationError(f"{table}: line {number} has the label {told!r}; write 0 or 1")
-            if not told and not masks:
-                unmarked.append(image)
-            label = _LABELS[told] if told else int(_marked(masks))
             section = {"train": "training", "val": "validation", "valid": "validation"}.get(
-                cell.get("section", "").casefold(), cell.get("section", "").casefold() or "test"
+                cell.get("section", "").casefold(), cell.get("section", "").casefold() or default_section
             )
             if section not in SECTIONS:
                 raise ConfigurationError(f"{table}: line {number} has the section {section!r}; write train or test")
-            listing.samples.append(
-                Sample(
-                    image,
-                    label,
-                    cell.get("object") or OBJECT,
-                    masks,
-                    section,
-                    cell.get("defect", "") if label else "",
-                    cell.get("group", ""),
-                )
-            )
+            label_told = str(_LABELS[told]) if told else ""
+            same = (image, label_told, section, cell.get("object") or OBJECT)
+            found.setdefault(same, (cell, []))[1].extend(masks)  # a row for each mask is one image
+        for (image, label_told, section, thing), (cell, several) in found.items():
+            masks = tuple(dict.fromkeys(several))
+            if not label_told and not masks:
+                unmarked.append(image)
+            label = int(label_told or _marked(masks))
+            defect = cell.get("defect", "") if label else ""
+            listing.samples.append(Sample(image, label, thing, masks, section, defect, cell.get("group", "")))
         if absent:
             detail = f"{len(absent)} rows of {table.name} have no image, such as {absent[0]}"
             listing.problems.append(warning("image-missing", detail))
@@ -194,6 +216,12 @@ def _read(table: Path) -> tuple[list[dict[str, str]], dict[str, str]]:
         if found is not None:
             columns[what] = found
     return rows, columns
+
+
+def _section(table: Path) -> str:
+    """The section that a table's name begins with, "" if it does not."""
+    starts = {"train": "training", "val": "validation", "test": "test"}
+    return next((section for start, section in starts.items() if key(table.stem).startswith(start)), "")
 
 
 def _marked(masks: tuple[Path, ...]) -> bool:

@@ -107,13 +107,14 @@ class PairedFolders:
         others = False
         for images in tree.folders(folders.images):
             partner = nearest(tree, images, [m for m in masks if m != images])
-            if partner is not None and self.unlike and self._above(tree, images, self.unlike):
+            foreign = self._depth(tree, images, self.unlike)
+            if partner is not None and foreign and foreign >= self._depth(tree, images, self.hint):
                 others = True
             elif partner is not None:
                 found.append((images, partner))
         if self.hint and (others or len(found) > 1):
             # Several data sets side by side, as in collections of polyps: only the one that is asked for.
-            named = [p for p in found if self._above(tree, p[0], self.hint)]
+            named = [p for p in found if self._depth(tree, p[0], self.hint)]
             found = named if named or others else found
         sections: dict[str, list[tuple[Path, Path]]] = defaultdict(list)
         for images, partner in found:
@@ -131,8 +132,10 @@ class PairedFolders:
         return result
 
     @staticmethod
-    def _above(tree: Tree, folder: Path, pattern: str) -> bool:
-        return any(re.search(pattern, part) for part in tree.parts(folder)[1:])
+    def _depth(tree: Tree, folder: Path, pattern: str) -> int:
+        """How deep below the root the last folder lies that matches a pattern, 0 if there is none."""
+        parts = tree.parts(folder)[1:] if pattern else []
+        return max((depth for depth, part in enumerate(parts, 1) if re.search(pattern, part)), default=0)
 
     def _list(self, tree: Tree, section: str, images: Path, masks: Path, listing: Listing) -> None:
         files = []
@@ -189,7 +192,10 @@ class OneFolder:
 def split_by_name(
     files: Sequence[Path], mask_name: str, ignore: str | None = None
 ) -> tuple[list[Path], list[Path], list[Path]]:
-    """Split the pictures of one folder into images, masks and others; a mask is one whose image lies beside it."""
+    """Split the pictures of one folder into images, masks and others.
+
+    A mask is one whose image lies beside it; where there are such, so is one that is only named so: its image is lost.
+    """
     images: list[Path] = []
     masks: list[Path] = []
     others: list[Path] = []
@@ -199,6 +205,10 @@ def split_by_name(
             others.append(file)
         else:
             (masks if base_name(file.stem, mask_name) in stems else images).append(file)
+    if masks:
+        bases = {base_name(mask.stem, mask_name) for mask in masks}
+        lost = [i for i in images if base_name(i.stem, mask_name) and fold(i.stem) not in bases]
+        images, masks = [i for i in images if i not in lost], masks + lost
     return images, masks, others
 
 
@@ -315,14 +325,14 @@ class ObjectFolders:
         for place, found in sorted(objects.items()):
             name = self.object or place.resolve().name
             truths = [f for f in tree.below(place) if any(re.fullmatch(self.truth, p) for p in _keys(f, place))]
+            shared = self._masks_together(tree, [folder for _, folder in found], truths, listing)
             for section, folder in sorted(found):
                 anomalous = not re.fullmatch(self.normal, key(folder.name))
                 own = [t for t in truths if key(t.name) == key(folder.name)]
-                flat = [t for t in truths if re.fullmatch(self.truth, key(t.name))]
                 images, beside, _ = split_by_name(tree.pictures[folder], MASK_NAME)
-                masks = beside + [m for t in (own or flat) for m in tree.pictures[t] if anomalous]
-                pairs, problems = pair(images, masks)
-                listing.problems += problems if own else []  # masks that lie together serve other defects, too
+                pairs, problems = pair(images, beside + [m for t in own for m in tree.pictures[t] if anomalous])
+                listing.problems += problems
+                pairs = {image: m + shared.get(image, ()) for image, m in pairs.items()}
                 missing = [image for image, m in pairs.items() if anomalous and not m]
                 listing.problems += without_mask(missing) if truths or beside else []
                 defect = folder.name if anomalous else ""
@@ -332,6 +342,17 @@ class ObjectFolders:
             ):
                 listing.problems.append(note("no-masks", f"{name} has no masks: image metrics only"))
         return listing
+
+    def _masks_together(
+        self, tree: Tree, folders: list[Path], truths: list[Path], listing: Listing
+    ) -> dict[Path, tuple[Path, ...]]:
+        """Masks that lie together for all defects but those with a folder of masks: each has one image, or none."""
+        apart = {key(t.name) for t in truths} | {key(f.name) for f in folders if re.fullmatch(self.normal, key(f.name))}
+        images = [i for f in folders if key(f.name) not in apart for i in split_by_name(tree.pictures[f], MASK_NAME)[0]]
+        flat = [m for t in truths if re.fullmatch(self.truth, key(t.name)) for m in tree.pictures[t]]
+        pairs, problems = pair(images, flat)
+        listing.problems += problems
+        return pairs
 
     def _check_one(self, tree: Tree, places: list[Path]) -> list[Problem]:
         if len(places) > 1:

@@ -42,13 +42,21 @@ nowhere.png,0,,,,,
 
 @pytest.mark.parametrize("separator", [";", "\t"])
 def test_a_table_of_a_spreadsheet(tmp_path: Path, make: Make, separator: str) -> None:
-    make("a.png", "b.png")
+    make("a.png", "b.png", "c.png", "d.png")
     make("m.png", "n.png", mask=True)
-    rows = [("image", "anomaly", "mask"), ("a", "1", "m.png|n.png"), ("b ", " no", "")]
+    rows = [
+        ("image", "anomaly", "mask"),
+        ("a", "1", "m.png|n.png"),
+        ("b ", " no", ""),
+        ("c", "1.0", ""),
+        ("d", "0.0", ""),
+    ]
     (tmp_path / "t.csv").write_text("\n".join(separator.join(row) for row in rows), encoding="utf-8-sig")
     assert entries(prepare("folder", tmp_path)) == {
         "a.png": (["m.png", "n.png"], 1, "object", "", ""),
         "b.png": (None, 0, "object", "", ""),
+        "c.png": (None, 1, "object", "", ""),
+        "d.png": (None, 0, "object", "", ""),
     }
 
 
@@ -68,6 +76,35 @@ def test_mistakes_in_a_table(tmp_path: Path, make: Make, table: str | bytes, mes
     (tmp_path / "labels.csv").write_bytes(table.encode() if isinstance(table, str) else table)
     with pytest.raises(ConfigurationError, match=message):
         prepare("folder", tmp_path)
+
+
+def test_a_row_for_each_mask_is_one_image(tmp_path: Path, make: Make) -> None:
+    make("a.png", "b.png")
+    make("m.png", "n.png", mask=True)
+    make("empty.png", mask=True, value=0)
+    (tmp_path / "t.csv").write_text("image,label,mask\na,1,m.png\nb,,empty.png\na,1.0,n.png\na,1,m.png\nb,,n.png\n")
+    assert entries(prepare("folder", tmp_path)) == {
+        "a.png": (["m.png", "n.png"], 1, "object", "", ""),
+        "b.png": (["empty.png", "n.png"], 1, "object", "", ""),
+    }
+    assert prepare("folder", tmp_path).counts == {"test": (0, 2)}
+
+
+def test_several_tables_are_sections(tmp_path: Path, make: Make) -> None:
+    make(*(f"{name}.png" for name in "abcd"))
+    (tmp_path / "Train_labels.csv").write_text("image,label\na,0\nb,1\n")
+    (tmp_path / "test.csv").write_text("image,label\nc,0\nd,0\n")
+    (tmp_path / "notes.csv").write_text("who,when\nme,now\n")
+    prepared = prepare("folder", tmp_path)
+    assert prepared.counts == {"training": (1, 1), "test": (2, 0)}
+    assert [p.kind for p in prepared.problems] == ["class-missing"]
+    for name in ("more.csv", "test_2.csv"):
+        (tmp_path / name).write_text("image,label\na,1\n")
+        with pytest.raises(
+            ConfigurationError, match=r"several tables of images \(.*Train_labels\.csv.*name them train"
+        ):
+            prepare("folder", tmp_path)
+        (tmp_path / name).unlink()
 
 
 @pytest.mark.parametrize("normal", ["normal", "Good", "no", "Healthy", "No Finding"])

@@ -182,6 +182,30 @@ def test_dagm(tmp_path: Path, make: Make) -> None:
     assert kinds(prepared) == {}
 
 
+def test_masks_that_lie_together_have_one_image_each(tmp_path: Path, make: Make) -> None:
+    make("bottle/test/good/000.png", "bottle/test/crack/000.png", "bottle/test/hole/000.png", "bottle/test/hole/7.png")
+    make("bottle/test/dent/7.png")
+    make(*(f"bottle/ground_truth/{name}_mask.png" for name in ("000", "7", "9")), mask=True)
+    make("bottle/ground_truth/dent/7_mask.png", mask=True)
+    prepared = prepare("mvtec", tmp_path)
+    masks = {name.removeprefix("bottle/test/"): entry[0] for name, entry in entries(prepared).items() if entry[0]}
+    truth = "bottle/ground_truth"
+    assert masks == {"hole/7.png": f"{truth}/7_mask.png", "dent/7.png": f"{truth}/dent/7_mask.png"}
+    found = kinds(prepared)
+    assert found["ambiguous-pair"] == [f"{truth}/000_mask.png"]
+    assert found["image-missing"] == [f"{truth}/9_mask.png"]
+    assert "mask-missing" in found
+
+
+def test_dagm_without_a_folder_of_labels(tmp_path: Path, make: Make) -> None:
+    make(*(f"Class{number}/{part}/0577.PNG" for number in (1, 2) for part in ("Train", "Test")))
+    make(*(f"Class1/{part}/Label/0577_label.PNG" for part in ("Train", "Test")), mask=True)
+    make("Class2/Train/Label/0577_label.PNG", mask=True)
+    (tmp_path / "Class2/Test/Label").mkdir()
+    (problem,) = prepare("dagm", tmp_path).warnings
+    assert (problem.kind, problem.files) == ("mask-missing", (tmp_path / "Class2/Test/0577.PNG",))
+
+
 def test_isic(tmp_path: Path, make: Make) -> None:
     for part, number in (("Test", 3), ("Training", 4)):
         make(f"isic/ISBI2016_ISIC_Part1_{part}_Data/ISBI2016_ISIC_Part1_{part}_Data/ISIC_000000{number}.jpg")
@@ -325,6 +349,8 @@ def test_ddti_is_not_what_lies_beside_it(tmp_path: Path, make: Make) -> None:
     make(f"{place.name}/DDTI dataset/image/1.PNG")
     make(f"{place.name}/DDTI dataset/mask/1.PNG", mask=True)
     assert list(entries(prepare("ddti", place))) == ["DDTI dataset/image/1.PNG"]
+    place.rename(tmp_path / "tn3k")  # the archive's own name
+    assert list(entries(prepare("ddti", tmp_path))) == ["tn3k/DDTI dataset/image/1.PNG"]
 
 
 def test_headct(tmp_path: Path, make: Make) -> None:
@@ -424,6 +450,14 @@ def test_busi_unites_the_masks_of_an_image(tmp_path: Path, make: Make) -> None:
         f"{top}/malignant/malignant (1).png": (f"{top}/malignant/malignant (1)_mask.png", 1, "breast", "malignant", ""),
     }
     assert kinds(prepared) == {}
+
+
+def test_a_mask_whose_image_is_lost_is_no_image(tmp_path: Path, make: Make) -> None:
+    make("benign/benign (1).png", "benign/x_lesion.png", "normal/normal (1).png")
+    make("benign/benign (1)_mask.png", "benign/x_lesion_mask.png", "benign/benign (9)_mask.png", mask=True)
+    prepared = prepare("busi", tmp_path)
+    assert prepared.counts == {"test": (1, 2)}
+    assert kinds(prepared) == {"image-missing": ["benign/benign (9)_mask.png"]}
 
 
 @pytest.mark.parametrize("name", sorted(set(DATA_SETS) - {"visa", "sdd", "folder"}))

@@ -20,7 +20,6 @@ from anomalyclip_med.writers.dicom.origin import DicomOutput, Origin
 from anomalyclip_med.writers.dicom.sources import Sources
 from anomalyclip_med.writers.overlay import blend
 
-
 _MEASURED = {"CT", "MR", "PT"}
 """Modalities whose pictures are made of measured values."""
 

@@ -20,6 +20,7 @@ from anomalyclip_med.engines.training_handlers import (
     make_validator,
     training_handlers,
     training_settings,
+    validation_images,
 )
 
 __all__ = [
@@ -43,4 +44,5 @@ __all__ = [
     "training_handlers",
     "training_images",
     "training_settings",
+    "validation_images",
 ]

@@ -42,6 +42,7 @@ class LabelledImages(torch.utils.data.Dataset[Item]):
         self._entries = evaluation_items(datalist, root, section)
         self._datalist, self._section = Path(datalist).expanduser(), section
         self._read = Dataset(self._entries, transform)
+        self.labels = {entry["label"] for entry in self._entries}
         self.marked = any(e["label"] == 1 and e["mask"] is not None for e in self._entries)
 
     def __len__(self) -> int:

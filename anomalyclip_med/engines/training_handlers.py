@@ -115,8 +115,10 @@ class ResumableEarlyStop(EarlyStopHandler):
         return dict(self._handler.state_dict())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore it."""
+        """Restore it; a run that had ended ends at once."""
         self._handler.load_state_dict(state)
+        if self._handler.counter >= self.patience:
+            self._handler.trainer.terminate()
 
 
 class PromptsWriter:
@@ -279,6 +281,24 @@ class Resume:
         engine.state.max_epochs = epochs  # which may have been raised
         if _first_rank():
             print(f"Going on after iteration {engine.state.iteration}: {self.path}")
+
+
+def validation_images(
+    datalist: str | Path, root: str | Path, section: str | None, transform: Callable[[Item], Item], metric: str
+) -> LabelledImages | None:
+    """Images of a section that a metric is defined on; None without a section.
+
+    Raises:
+        ConfigurationError: the metric would be found undefined only after the first epoch.
+    """
+    if section is None:
+        return None
+    images = LabelledImages(datalist, root, section, transform)
+    if images.labels != {0, 1}:
+        raise ConfigurationError(f'{datalist}: "{section}" needs normal and anomalous images for {metric}')
+    if metric.startswith("pixel") and not images.marked:
+        raise ConfigurationError(f'{datalist}: no anomalous image under "{section}" has a mask, as {metric} needs')
+    return images
 
 
 def make_validator(

@@ -81,7 +81,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     datalist = write_folder(folder, 16, size=64)
     entries = json.loads(datalist.read_text())["training"]
     assert {e["label"] for e in entries[:8]} == {e["label"] for e in entries[8:]} == {0, 1}
-    datalist.write_text(json.dumps({"training": entries[:8], "validation": entries[8:]}))
+    sections = {"training": entries[:8], "validation": entries[8:]}
+    sections["normal"] = [entry for entry in entries if entry["label"] == 0]
+    sections["unmarked"] = [entry | {"mask": None} for entry in entries]
+    datalist.write_text(json.dumps(sections))
     return folder
 
 
@@ -159,17 +162,11 @@ def test_two_ranks_make_the_same_steps(plain: Path, tmp_path: Path) -> None:
 
 def test_the_best_epoch_is_kept_and_training_ends_early(folder: Path, tmp_path: Path) -> None:
     """At a rate of 0 all epochs are equal: the first is the best, and two without a better one end training."""
-    record = train(
-        tmp_path,
-        epochs=9,
-        learning_rate=0.0,
-        validation_section="validation",
-        metric="pixel_auroc",
-        patience=2,
-        cache="memory",
-        **of_folder(folder),
-    )
+    options = {"epochs": 9, "learning_rate": 0.0, "patience": 2, "cache": "memory", **of_folder(folder)}
+    options |= {"validation_section": "validation", "metric": "pixel_auroc"}
+    record = train(tmp_path, **options)
     assert [epoch["epoch"] for epoch in record["epochs"]] == [1, 2, 3]
+    assert train(tmp_path, **options) == record  # started again, it has ended
     assert record["best_epoch"] == 1
     assert len({epoch["pixel_auroc"] for epoch in record["epochs"]}) == 1
     start = create_model("untrained", image_size=70).prompt_learner.learned()
@@ -195,10 +192,7 @@ def test_validation_is_the_evaluation_of_the_written_prompts(folder: Path, tmp_p
 
 
 def test_without_masks_only_the_global_loss_is_trained_and_told(folder: Path, tmp_path: Path) -> None:
-    entries = json.loads((folder / "datalist.json").read_text())["training"]
-    unmarked = tmp_path / "unmarked.json"
-    unmarked.write_text(json.dumps({"training": [e | {"mask": None} for e in entries]}))
-    options = {**of_folder(folder), "datalist": str(unmarked), "epochs": 1}
+    options = {**of_folder(folder), "section": "unmarked", "epochs": 1}
     with pytest.warns(UserWarning, match="no-masks"):
         record = train(tmp_path / "out", **options)
     assert record["settings"]["loss"] == "global"
@@ -212,6 +206,8 @@ def test_without_masks_only_the_global_loss_is_trained_and_told(folder: Path, tm
     [
         ({"loss": "dice"}, "loss='dice'"),
         ({"metric": "dice", "validation_section": "validation"}, "metric='dice'"),
+        ({"metric": "image_ap", "validation_section": "normal"}, "needs normal and anomalous images"),
+        ({"metric": "pixel_ap", "validation_section": "unmarked"}, "no anomalous image under"),
         ({"train_layers": [5]}, "train_layers"),
         ({"accumulate": 3}, "does not divide"),
         ({"cache": "memory", "cache_dtype": "int8"}, "cache_dtype"),

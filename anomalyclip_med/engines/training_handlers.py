@@ -166,15 +166,15 @@ class PromptsWriter:
         self._best_epoch, self._sum = state["best_epoch"], state["sum"]
 
     def _add(self, engine: Engine) -> None:
-        self._sum += engine.state.output["loss"].item()
-
-    def _end_epoch(self, engine: Engine) -> None:
-        loss = torch.tensor(self._sum / engine.state.epoch_length, dtype=torch.float64, device=engine.state.device)
-        if dist.is_initialized():
+        loss = engine.state.output["loss"].detach().double()
+        if dist.is_initialized():  # here, so that each rank's sum is what a checkpoint of the first one restores
             dist.all_reduce(loss)
             loss /= dist.get_world_size()
+        self._sum += loss.item()
+
+    def _end_epoch(self, engine: Engine) -> None:
+        record: dict[str, Any] = {"epoch": engine.state.epoch, "loss": self._sum / engine.state.epoch_length}
         self._sum = 0.0
-        record: dict[str, Any] = {"epoch": engine.state.epoch, "loss": loss.item()}
         better = True
         if self.validator:
             name = self.validator.state.key_metric_name

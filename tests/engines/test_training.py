@@ -82,6 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entries = json.loads(datalist.read_text())["training"]
     assert {e["label"] for e in entries[:8]} == {e["label"] for e in entries[8:]} == {0, 1}
     sections = {"training": entries[:8], "validation": entries[8:]}
+    sections["odd"] = entries[9:]
     sections["normal"] = [entry for entry in entries if entry["label"] == 0]
     sections["unmarked"] = [entry | {"mask": None} for entry in entries]
     datalist.write_text(json.dumps(sections))
@@ -151,13 +152,26 @@ def test_accumulated_pieces_make_the_same_steps(plain: Path, tmp_path: Path) -> 
     assert losses(record) == pytest.approx(losses(json.loads((plain / "training.json").read_text())), rel=1e-5)
 
 
-def test_two_ranks_make_the_same_steps(plain: Path, tmp_path: Path) -> None:
+def test_two_ranks_make_the_same_steps_and_metrics(folder: Path, tmp_path: Path) -> None:
+    """With a validation set that does not divide into equal parts, and a cache that both fill."""
+    options = {"validation_section": "odd", "metric": "pixel_aupro", **of_folder(folder)}
+    one = train(tmp_path / "one", **options)
+    typed = [part for key, value in options.items() for part in (f"--{key}", str(value))]
     run = subprocess.run(
-        command(tmp_path, ranks=2), env=ENVIRONMENT, cwd=REPOSITORY, capture_output=True, text=True, check=False
+        command(tmp_path / "two", *typed, "--cache", str(tmp_path / "features"), ranks=2),
+        env=ENVIRONMENT,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, run.stderr[-3000:]
-    record = json.loads((tmp_path / "training.json").read_text())
-    assert losses(record) == pytest.approx(losses(json.loads((plain / "training.json").read_text())), rel=1e-5)
+    two = json.loads((tmp_path / "two" / "training.json").read_text())
+    assert losses(two) == pytest.approx(losses(one), rel=1e-5)
+    metrics = [[epoch["pixel_aupro"] for epoch in record["epochs"]] for record in (one, two)]
+    assert metrics[0] == pytest.approx(metrics[1], abs=1e-4)
+    assert two["best_epoch"] == one["best_epoch"]
+    assert len(list((tmp_path / "features").iterdir())) == 15
 
 
 def test_the_best_epoch_is_kept_and_training_ends_early(folder: Path, tmp_path: Path) -> None:

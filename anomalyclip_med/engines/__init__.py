@@ -17,6 +17,7 @@ from anomalyclip_med.engines.training import (
 )
 from anomalyclip_med.engines.training_handlers import (
     PromptsWriter,
+    make_schedule,
     make_validator,
     training_handlers,
     training_settings,
@@ -39,6 +40,7 @@ __all__ = [
     "datalist_name",
     "evaluation_items",
     "make_output_dir",
+    "make_schedule",
     "make_validator",
     "prepare_batch",
     "training_handlers",

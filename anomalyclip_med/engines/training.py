@@ -107,10 +107,11 @@ def training_images(
     procedural: int = 0,
     seed: int = 0,
     size: int = 518,
+    settings: dict[str, Any] | None = None,
 ) -> LabelledImages | ProceduralImages:
     """Images of a data list's section, or ``procedural`` drawn ones where that is above 0."""
     if procedural:
-        return ProceduralImages(procedural, seed, size)
+        return ProceduralImages(procedural, seed, size, settings)
     return LabelledImages(datalist, root, section, transform)
 
 

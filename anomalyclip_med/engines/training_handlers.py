@@ -16,6 +16,7 @@ from monai.data import DistributedSampler
 from monai.engines import SupervisedEvaluator
 from monai.handlers import EarlyStopHandler, IgniteMetricHandler, TensorBoardStatsHandler, ValidationHandler
 from torch import Tensor
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -119,6 +120,23 @@ class ResumableEarlyStop(EarlyStopHandler):
         self._handler.load_state_dict(state)
         if self._handler.counter >= self.patience:
             self._handler.trainer.terminate()
+
+
+class ScheduleSteps:
+    """Moves a schedule on after each step of the optimiser; MONAI's handler does so after each piece of a batch.
+
+    Args:
+        schedule: of the learning rate.
+        accumulate: pieces of a batch.
+    """
+
+    def __init__(self, schedule: LRScheduler, accumulate: int = 1) -> None:
+        self.schedule = schedule
+        self.accumulate = accumulate
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer; before the handler that saves."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.accumulate), lambda _: self.schedule.step())
 
 
 class PromptsWriter:
@@ -333,6 +351,19 @@ def training_settings(
     return {"model": detector.describe(), "images": images.describe(), **settings}
 
 
+def make_schedule(name: str, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
+    """The learning rate over a run's steps: ``constant``, or ``cosine``, which falls to zero.
+
+    Raises:
+        ConfigurationError: there is no such schedule.
+    """
+    if name == "constant":
+        return ConstantLR(optimizer, factor=1.0)
+    if name == "cosine":
+        return CosineAnnealingLR(optimizer, steps)
+    raise ConfigurationError(f"schedule={name!r} is unknown: choose constant or cosine")
+
+
 def training_handlers(
     detector: AnomalyCLIP,
     optimizer: torch.optim.Optimizer,
@@ -344,6 +375,7 @@ def training_handlers(
     patience: int = 0,
     save_interval: int = 100,
     tensorboard: bool = False,
+    schedule: LRScheduler | None = None,
 ) -> list[Any]:
     """The trainer's handlers in the order in which they depend on each other.
 
@@ -358,12 +390,16 @@ def training_handlers(
         patience: epochs without a better metric after which training ends; 0 for never.
         save_interval: iterations between checkpoints.
         tensorboard: whether losses and metrics go to ``output_dir/tensorboard``.
+        schedule: of the learning rate, by steps of the optimiser; None for a constant one.
 
     Raises:
         ConfigurationError: patience without a validator, or TensorBoard is not installed.
     """
     handlers: list[Any] = []
     others: dict[str, Any] = {"writer": writer}
+    if schedule:
+        others["schedule"] = schedule
+        handlers.append(ScheduleSteps(schedule, batches.accumulate))
     if validator:
         handlers.append(ValidationHandler(interval=1, validator=validator))
     if patience:

@@ -18,9 +18,10 @@ from safetensors.torch import load_file
 
 from anomalyclip_med import create_model
 from anomalyclip_med.bundle import bundle_dir, run_bundle
-from anomalyclip_med.data.procedural import write_folder
+from anomalyclip_med.data.procedural import ProceduralDataset, write_folder
 from anomalyclip_med.engines import BatchShares
 from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.losses import local_loss
 from anomalyclip_med.networks import AnomalyCLIP
 
 from ..conftest import REPOSITORY
@@ -102,6 +103,34 @@ def test_the_prompts_learn_and_fit_their_detector(plain: Path) -> None:
     assert trained.prompts_trained
     assert trained.image_size == 70
     assert (plain / "checkpoint.pt").stat().st_size < 1 << 20  # no CLIP in it
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_run_is_a_plain_loop_with_adam_and_a_cosine(tmp_path: Path, accumulate: int) -> None:
+    options = {"procedural": 8, "seed": 5, "loss": "local", "learning_rate": 0.01, "schedule": "cosine"}
+    record = train(tmp_path, **options, accumulate=accumulate)
+
+    detector = create_model("untrained", image_size=70, seed=5)
+    images = ProceduralDataset(8, seed=5, size=70)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (detector.image_mean, detector.image_std))
+    _, features = detector.encode_image((torch.stack([images[i]["image"] for i in range(8)]) - mean) / std)
+    masks = torch.stack([images[i]["mask"][0] for i in range(8)])
+    optimizer = torch.optim.Adam(detector.train().prompt_learner.learned().values(), lr=0.01, betas=(0.5, 0.999))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4)
+    generator = torch.Generator().manual_seed(5)
+    expected = []
+    for _ in range(2):
+        total = 0.0
+        for chosen in torch.randperm(8, generator=generator).split(4):
+            loss = 4 * local_loss(detector.upsampled_maps([features[-1][chosen]]), masks[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item() / 2
+        expected.append(total)
+    # Adam at this rate enlarges what the order of a sum leaves.
+    assert losses(record) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_killed_run_goes_on_to_the_same_prompts(plain: Path, tmp_path: Path) -> None:
@@ -223,6 +252,7 @@ def test_without_masks_only_the_global_loss_is_trained_and_told(folder: Path, tm
         ({"metric": "image_ap", "validation_section": "normal"}, "needs normal and anomalous images"),
         ({"metric": "pixel_ap", "validation_section": "unmarked"}, "no anomalous image under"),
         ({"train_layers": [5]}, "train_layers"),
+        ({"schedule": "step"}, "schedule='step'"),
         ({"accumulate": 3}, "does not divide"),
         ({"cache": "memory", "cache_dtype": "int8"}, "cache_dtype"),
         ({"patience": 2}, "validation_section"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from anomalyclip_med import __version__
 from anomalyclip_med.cli_datasets import add_datasets
-from anomalyclip_med.errors import AnomalyClipMedError
+from anomalyclip_med.errors import AnomalyClipMedError, ConfigurationError
 from anomalyclip_med.pacs.command import add_pacs
 
 _SCORE = """\
@@ -72,6 +72,34 @@ and highest F1 of images and pixels, AUPRO, exact and as the authors compute it,
 per class with 95 % intervals, and on average; of patients, where the list has
 groups. Below the table stand the published figures of the data set."""
 
+_TRAIN = """\
+Learn prompts from labelled images, or from drawn ones:
+
+  anomalyclip-med datasets prepare visa ~/data/VisA
+  anomalyclip-med train ~/data/VisA/datalist.json --section test -o trained
+  anomalyclip-med train --procedural 2000 -o trained
+  anomalyclip-med score scans/ -o out --prompts trained/prompts.safetensors
+
+OUT receives prompts.safetensors, which hold the settings that they were learned
+in, and training.json: settings, losses, metrics. Run the same command again
+after an interruption: it goes on where it was."""
+
+_TRAIN_OPTIONS = (
+    "section",
+    "procedural",
+    "validation_section",
+    "metric",
+    "patience",
+    "epochs",
+    "learning_rate",
+    "loss",
+    "seed",
+    "accumulate",
+    "cache",
+    "cache_dtype",
+    "tensorboard",
+)
+
 _CALIBRATE = """\
 Learn what normal scores are, from studies that are known to be normal:
 
@@ -112,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_names(commands)
     _add_calibrate(commands)
     _add_evaluate(commands)
+    _add_train(commands)
     add_datasets(commands)
     add_pacs(commands, lambda options: parser.parse_args(["score", "STUDY", "--output=OUT", *options]))
     return parser
@@ -405,6 +434,50 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         output_dir=arguments.output,
         **_chosen(arguments, ("section", "fpr_limit", "aggregation")),
     )
+    return 0
+
+
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser(
+        "train",
+        help="learn prompts from labelled or drawn images",
+        description=_TRAIN,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    option = train.add_argument
+    option("datalist", type=Path, nargs="?", metavar="DATALIST", help="from 'datasets prepare', or your own")
+    option("--procedural", type=_positive, metavar="N", help="learn from N drawn images in place of a data list")
+    option("-o", "--output", required=True, type=Path, metavar="OUT", help="folder for the results")
+    option(
+        "--root", type=Path, metavar="FOLDER", help="that the list's paths are relative to (default: the list's folder)"
+    )
+    option("--section", metavar="NAME", help="of the list, to learn from (default: training)")
+    option("--validation-section", metavar="NAME", help="of the list, to choose the best epoch by (default: none)")
+    option("--metric", metavar="NAME", help="what is best: image_auroc (default), image_ap, pixel_auroc, pixel_aupro")
+    option("--patience", type=_positive, metavar="EPOCHS", help="without a better metric, then training ends")
+    option("--epochs", type=_positive, metavar="N", help="passes over the images (default: 15)")
+    option("--learning-rate", type=float, metavar="RATE", help="of Adam (default: 0.001)")
+    option("--loss", choices=("both", "global", "local"), help="default: both, local without a text tower")
+    option("--seed", type=int, metavar="N", help="of the start, of drawn images and of the order (default: 0)")
+    option("--accumulate", type=_positive, metavar="N", help="pieces of a batch, where memory is short (default: 1)")
+    option("--cache", metavar="WHERE", help="keep image features: 'memory', or a folder (default: not)")
+    option("--cache-dtype", choices=("float32", "float16"), help="of kept features (default: float32)")
+    option("--tensorboard", action="store_const", const=True, help="write losses and metrics for TensorBoard")
+    _add_model(train)
+    train.set_defaults(run=_train)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from anomalyclip_med.bundle import run_bundle
+
+    if (arguments.datalist is None) == (arguments.procedural is None):
+        raise ConfigurationError("give either a data list or --procedural N")
+    options = {n: getattr(arguments, n) for n in (*_MODEL, *_TRAIN_OPTIONS) if getattr(arguments, n) is not None}
+    if arguments.datalist:
+        options["datalist"] = str(arguments.datalist)
+        options["dataset_dir"] = str(arguments.root or arguments.datalist.parent)
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it announces its own logging file
+    run_bundle("anomalyclip_zero_shot", ["inference.json", "train.json"], output_dir=arguments.output, **options)
     return 0
 
 

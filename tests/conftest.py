@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,12 @@ def located(variable: str, beside: str) -> Path:
     if not path.is_dir():
         pytest.skip(f"{path} is absent; set {variable} to where it lies")
     return path
+
+
+def snippets(document: str, containing: str) -> list[str]:
+    """The Python examples of a document that contain something."""
+    text = (REPOSITORY / document).read_text(encoding="utf-8")
+    return [code for code in re.findall(r"```python\n(.*?)```", text, re.S) if containing in code]
 
 
 @pytest.fixture(scope="session")

@@ -128,6 +128,26 @@ def test_prepare_and_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert 'no entries under "training"' in capsys.readouterr().err
 
 
+def test_train_then_score_with_what_was_learned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["procedural", "write", str(tmp_path / "drawn"), "--count", "8", "--size", "64"]) == 0
+    model = ["--clip", "untrained", "--device", "cpu"]
+    command = ["train", str(tmp_path / "drawn" / "datalist.json"), "-o", str(tmp_path / "out"), *model]
+    options = ["--image-size", "70", "--epochs", "2", "--batch-size", "4", "--cache", "memory", "--loss", "local"]
+    options += ["--validation-section", "training", "--metric", "pixel_auroc"]
+    assert main([*command, *options]) == 0
+    record = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert len(record["epochs"]) == 2
+    assert record["epochs"][1]["loss"] < record["epochs"][0]["loss"]
+    assert record["settings"]["loss"] == "local"
+    prompts = str(tmp_path / "out" / "prompts.safetensors")
+    assert prompts in capsys.readouterr().out
+    scored = ["score", str(tmp_path / "drawn" / "images"), "-o", str(tmp_path / "scored"), *model]
+    assert main([*scored, "--prompts", prompts, "--top-slices", "0"]) == 0
+    assert json.loads((tmp_path / "scored" / "scores.json").read_text())["model"]["image_size"] == 70
+    assert main(["train", "-o", str(tmp_path / "none")]) == 2
+    assert "either a data list or --procedural" in capsys.readouterr().err
+
+
 def test_weights_of_the_offline_backbone(tmp_path: Path, offline_cache: Path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("ANOMALYCLIP_MED_CACHE", str(tmp_path))
     assert main(["weights", "verify", "offline"]) == 2

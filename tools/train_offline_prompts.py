@@ -11,10 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from anomalyclip_med import create_model
-from anomalyclip_med.data.procedural import ProceduralDataset, Settings
-from anomalyclip_med.engines.auxiliary import train_on_cached_features
+from anomalyclip_med.bundle import run_bundle
 from anomalyclip_med.networks import save_prompts
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -28,13 +28,21 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     config = json.loads((REPOSITORY / "configs" / "offline_prompts.json").read_text())
-    detector = create_model(seed=arguments.seed, **config["model"])
-    data = config["data"]
-    images = ProceduralDataset(
-        length=data["length"], seed=arguments.seed, size=detector.image_size, settings=Settings(**data["settings"])
-    )
-    losses = train_on_cached_features(detector, images, seed=arguments.seed, **config["training"])
-    print("mean loss of each epoch: " + ", ".join(f"{loss:.4f}" for loss in losses))
+    with TemporaryDirectory() as folder:
+        run_bundle(
+            "anomalyclip_zero_shot",
+            ["inference.json", "train.json"],
+            output_dir=folder,
+            seed=arguments.seed,
+            procedural=config["data"]["length"],
+            procedural_settings=config["data"]["settings"],
+            cache="memory",
+            cache_dtype="float16",
+            schedule="cosine",
+            **config["model"],
+            **config["training"],
+        )
+        detector = create_model(config["model"]["clip"], Path(folder) / "prompts.safetensors")
     # Learned from single patches and used over neighbourhoods: trained on them, the map overlooks large faint lesions.
     detector.neighbourhood = tuple(config["neighbourhood"])
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,25 @@
 """The global and the local loss."""
 
-from anomalyclip_med.losses.anomalyclip import LOCAL_WEIGHT, dice_loss, focal_loss, global_loss, local_loss
+from anomalyclip_med.losses.anomalyclip import (
+    LOCAL_WEIGHT,
+    AnomalyCLIPLoss,
+    LossTerms,
+    Targets,
+    TrainingOutput,
+    dice_loss,
+    focal_loss,
+    global_loss,
+    local_loss,
+)
 
-__all__ = ["LOCAL_WEIGHT", "dice_loss", "focal_loss", "global_loss", "local_loss"]
+__all__ = [
+    "LOCAL_WEIGHT",
+    "AnomalyCLIPLoss",
+    "LossTerms",
+    "Targets",
+    "TrainingOutput",
+    "dice_loss",
+    "focal_loss",
+    "global_loss",
+    "local_loss",
+]

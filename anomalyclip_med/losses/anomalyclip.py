@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from anomalyclip_med.networks.maps import TEMPERATURE
 
@@ -71,3 +74,67 @@ def dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
     overlap = (probabilities * targets).sum(dim=(1, 2))
     total = probabilities.sum(dim=(1, 2)) + targets.sum(dim=(1, 2))
     return 1 - torch.mean((2 * overlap + _DICE_SMOOTHING) / (total + _DICE_SMOOTHING))
+
+
+class LossTerms(StrEnum):
+    """Which losses train the prompts."""
+
+    BOTH = "both"
+    GLOBAL = "global"
+    LOCAL = "local"
+
+
+class TrainingOutput(NamedTuple):
+    """What a detector gives to the loss.
+
+    Attributes:
+        image_features: (B, E), L2-normalised.
+        text_features: (2, E), normal first, L2-normalised.
+        layer_maps: (layers, B, H, W) abnormal probabilities; None where only the global loss is taken.
+    """
+
+    image_features: Tensor
+    text_features: Tensor
+    layer_maps: Tensor | None
+
+
+class Targets(NamedTuple):
+    """What is known of a batch.
+
+    Attributes:
+        labels: (B,) integer, 0 normal and 1 anomalous.
+        masks: (B, H, W), 1 where anomalous and 0 elsewhere.
+        known: (B,) bool, whether the mask tells where the anomaly is: false for an anomalous image without a mask.
+    """
+
+    labels: Tensor
+    masks: Tensor
+    known: Tensor
+
+
+class AnomalyCLIPLoss(nn.Module):
+    """The global loss and `LOCAL_WEIGHT` times the local one, or one of them alone (the paper's ablation).
+
+    An image whose anomaly is not marked adds to the global loss only; the local one stays a mean over the whole batch,
+    so that it does not matter how a batch is divided.
+
+    Args:
+        terms: which losses.
+    """
+
+    def __init__(self, terms: LossTerms | str = LossTerms.BOTH) -> None:
+        super().__init__()
+        self.terms = LossTerms(terms)
+
+    def forward(self, output: TrainingOutput, targets: Targets) -> Tensor:
+        """Scalar, mean over the batch."""
+        # Nothing but a graph: a batch without any marked image still has a gradient, of zero.
+        loss = 0 * output.text_features.sum()
+        if self.terms is not LossTerms.LOCAL:
+            loss = loss + global_loss(output.image_features, output.text_features, targets.labels)
+        known = targets.known
+        if self.terms is not LossTerms.GLOBAL and bool(known.any()):
+            assert output.layer_maps is not None
+            local = local_loss(output.layer_maps[:, known], targets.masks[known])
+            loss = loss + LOCAL_WEIGHT * known.float().mean() * local
+        return loss

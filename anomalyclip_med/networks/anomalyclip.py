@@ -253,8 +253,11 @@ class AnomalyCLIP(nn.Module):
 
     def forward(self, images: Tensor) -> DetectorOutput:
         """Score normalised images (B, 3, S, S)."""
+        return self.score_features(*self.encode_image(images))
+
+    def score_features(self, image_features: Tensor, patch_features: Sequence[Tensor]) -> DetectorOutput:
+        """Score what :meth:`encode_image` returned."""
         text_features = self.text_features
-        image_features, patch_features = self.encode_image(images)
         log_odds = self.patch_log_odds(patch_features, text_features)
         # The mean over layers, bilinear upsampling and the Gaussian are all linear: fold them into one
         # matrix per axis and never hold a full-size map per layer.

@@ -10,9 +10,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.losses import DiceLoss, FocalLoss
+from safetensors.torch import load_file
 
 from anomalyclip_med import create_model
-from anomalyclip_med.losses import LOCAL_WEIGHT, dice_loss, focal_loss, global_loss, local_loss
+from anomalyclip_med.losses import (
+    LOCAL_WEIGHT,
+    AnomalyCLIPLoss,
+    Targets,
+    TrainingOutput,
+    dice_loss,
+    focal_loss,
+    global_loss,
+    local_loss,
+)
+
+from ..conftest import snippets
 
 
 def test_three_steps_of_training_are_the_authors(golden: Path, golden_clip: Path) -> None:
@@ -65,3 +77,67 @@ def test_gradients_are_finite_at_both_ends() -> None:
 
 def test_empty_masks_with_empty_maps_cost_nothing() -> None:
     assert dice_loss(torch.zeros(2, 4, 4), torch.zeros(2, 4, 4)).item() == 0
+
+
+@pytest.fixture
+def batch() -> tuple[TrainingOutput, Targets]:
+    generator = torch.Generator().manual_seed(4)
+    images, text = torch.randn(4, 8, generator=generator), torch.randn(2, 8, generator=generator)
+    maps = torch.rand(2, 4, 6, 6, generator=generator)
+    masks = (torch.rand(4, 6, 6, generator=generator) > 0.7).float()
+    output = TrainingOutput(
+        torch.nn.functional.normalize(images), torch.nn.functional.normalize(text).requires_grad_(), maps
+    )
+    return output, Targets(torch.tensor([0, 1, 1, 0]), masks, torch.ones(4, dtype=torch.bool))
+
+
+def test_the_terms_add_up_with_the_authors_weight(batch) -> None:
+    output, targets = batch
+    parts = {terms: AnomalyCLIPLoss(terms)(output, targets).item() for terms in ("both", "global", "local")}
+    assert parts["global"] == pytest.approx(global_loss(*output[:2], targets.labels).item())
+    assert parts["local"] == pytest.approx(4 * local_loss(output.layer_maps, targets.masks).item())
+    assert parts["both"] == pytest.approx(parts["global"] + parts["local"])
+
+
+def test_an_unmarked_image_adds_nothing_to_the_local_loss_and_halves_give_the_whole(batch) -> None:
+    output, targets = batch
+    loss = AnomalyCLIPLoss("local")
+    some = targets._replace(known=torch.tensor([True, False, True, True]))
+    changed = some._replace(masks=some.masks.clone().index_fill_(0, torch.tensor([1]), 0))
+    assert loss(output, some).item() == loss(output, changed).item()
+    single = [local_loss(output.layer_maps[:, i : i + 1], targets.masks[i : i + 1]).item() for i in (0, 2, 3)]
+    assert loss(output, some).item() == pytest.approx(sum(single))  # 4 x a quarter each
+    halves = []
+    for half in (slice(0, 2), slice(2, 4)):
+        part = TrainingOutput(output.image_features[half], output.text_features, output.layer_maps[:, half])
+        halves.append(loss(part, Targets(*(t[half] for t in some))).item())
+    assert np.mean(halves) == pytest.approx(loss(output, some).item())
+
+
+def test_a_batch_without_any_mark_still_has_a_gradient(batch) -> None:
+    output, targets = batch
+    loss = AnomalyCLIPLoss("local")(output, targets._replace(known=torch.zeros(4, dtype=torch.bool)))
+    loss.backward()
+    assert loss.item() == 0
+    assert output.text_features.grad.abs().max() == 0
+
+
+def test_the_documented_steps_are_the_authors(golden: Path, golden_clip: Path, tmp_path: Path) -> None:
+    """The snippet of the bundle's documentation, run on the recorded tensors."""
+    expected = dict(np.load(golden / "clip_tiny" / "expected.npz"))
+    given = {
+        "clip": golden_clip,
+        "prompts": golden / "clip_tiny" / "prompt_learner.safetensors",
+        "image_size": 98,
+        "feature_layers": [6, 12, 18, 24],
+        "images": torch.from_numpy(expected["images"]).float(),
+        "masks": torch.from_numpy(expected["gt"]).float(),
+        "labels": torch.from_numpy(expected["label"]),
+        "output": tmp_path / "prompts.safetensors",
+    }
+    (code,) = snippets("bundles/anomalyclip_zero_shot/docs/README.md", "AnomalyCLIPLoss")
+    exec(code, given)
+    np.testing.assert_allclose(given["losses"], expected["train_losses"].sum(axis=1), rtol=1e-4)
+    tensors = load_file(tmp_path / "prompts.safetensors")
+    for name, tensor in tensors.items():
+        assert (tensor - torch.from_numpy(expected[f"after3/{name}"])).abs().quantile(0.999) < 1e-4

@@ -1,0 +1,135 @@
+"""Image features, computed once: they do not depend on the prompts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm import tqdm
+
+from anomalyclip_med import __version__
+from anomalyclip_med.engines.training import Item, LabelledImages, ProceduralImages, PromptTraining
+from anomalyclip_med.errors import ConfigurationError
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16}
+
+
+class CachedFeatures(Dataset[Item]):
+    """Image and patch features in place of images, with the same masks and labels.
+
+    Held in memory, or in files named by a SHA-256 of all that they depend on: the CLIP's hash, the detector's settings
+    of the image side, the preprocessing, and the images' and masks' own hashes. Files may be shared by runs and ranks;
+    nothing in them is ever out of date. Features take 4 bytes (2 in half precision) x layers x patches x width: per
+    image 4.2 MB and layer for ViT-L/14 at 518 px.
+
+    Args:
+        images: what to encode.
+        network: encodes them.
+        device: that the network is on.
+        where: ``memory``, or a folder.
+        dtype: ``float32``, which changes nothing; or ``float16``, half the room.
+        preprocessing: settings of the run that change an image beside the detector's, such as the window.
+
+    Raises:
+        ConfigurationError: the type is unknown, or the folder cannot be written to.
+    """
+
+    def __init__(
+        self,
+        images: LabelledImages | ProceduralImages,
+        network: PromptTraining,
+        device: torch.device | str,
+        where: str | Path = "memory",
+        dtype: str = "float32",
+        **preprocessing: Any,
+    ) -> None:
+        if dtype not in _DTYPES:
+            raise ConfigurationError(f"cache_dtype={dtype!r} is unknown: choose one of {', '.join(_DTYPES)}")
+        self._dtype = _DTYPES[dtype]
+        self._held: dict[int, dict[str, Tensor]] = {}
+        self._files: list[Path] | None = None
+        missing = list(range(len(images)))
+        if where != "memory":
+            folder = Path(where).expanduser()
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigurationError(f"{folder}: features cannot be kept there ({error.strerror})") from None
+            common = _image_side(network) | {"dtype": dtype, "preprocessing": preprocessing}
+            self._files = [folder / f"{_key(common, images.identity(i))}.safetensors" for i in missing]
+            # Files are there for all ranks, so each makes its part of them.
+            rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+            missing = [i for i in missing[rank::ranks] if not self._files[i].exists()]
+        self._length = len(images)
+        self._encode(images, missing, network, torch.device(device))
+        if dist.is_initialized():
+            dist.barrier()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Item:
+        return dict(load_file(self._files[index]) if self._files else self._held[index])
+
+    def _encode(
+        self,
+        images: LabelledImages | ProceduralImages,
+        missing: list[int],
+        network: PromptTraining,
+        device: torch.device,
+    ) -> None:
+        loader = DataLoader(Subset(images, missing), batch_size=8)
+        waiting = iter(missing)
+        for batch in tqdm(loader, unit="batch", desc="features", disable=not missing):
+            image_features, patch_features = network.encode(batch["image"].to(device))
+            made = {
+                "image_features": image_features.to(self._dtype).cpu(),
+                "patch_features": patch_features.to(self._dtype).cpu(),
+                "mask": batch["mask"] > 0.5,
+                "label": batch["label"],
+                "known": batch["known"],
+            }
+            for row in range(len(batch["label"])):
+                self._keep(next(waiting), {name: values[row].clone() for name, values in made.items()})
+
+    def _keep(self, index: int, item: dict[str, Tensor]) -> None:
+        if self._files is None:
+            self._held[index] = item
+            return
+        # Moved into place when complete: a killed run, or another rank at the same file, leaves no half of one.
+        aside = self._files[index].with_suffix(f".{secrets.token_hex(8)}.partial")
+        save_file(item, aside)
+        aside.replace(self._files[index])
+
+
+def cached(
+    images: LabelledImages | ProceduralImages | None,
+    network: PromptTraining,
+    device: torch.device | str,
+    where: str | Path | None,
+    dtype: str = "float32",
+    **preprocessing: Any,
+) -> Dataset[Item] | None:
+    """The images, or where a cache is wanted their features; None stays None."""
+    if images is None or where is None:
+        return images
+    return CachedFeatures(images, network, device, where, dtype, **preprocessing)
+
+
+def _image_side(network: PromptTraining) -> dict[str, Any]:
+    detector = network.detector
+    names = ("image_size", "feature_layers", "dpam", "dpam_layers")
+    about = {"package_version": __version__, "clip_sha256": detector.backbone_sha256}
+    return {**about, **{name: detector.settings()[name] for name in names}}
+
+
+def _key(common: dict[str, Any], identity: Any) -> str:
+    return hashlib.sha256(json.dumps([common, identity], sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,259 @@
+"""Training of prompts: items, their order, and the network between MONAI's trainer and the loss."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.data import Dataset
+from torch import Tensor, nn
+from torch.utils.data import Sampler
+
+from anomalyclip_med.data.procedural import ProceduralDataset, Settings
+from anomalyclip_med.engines.evaluation import evaluation_items
+from anomalyclip_med.errors import ConfigurationError, ScanError
+from anomalyclip_med.losses import LossTerms, Targets, TrainingOutput
+from anomalyclip_med.networks import AnomalyCLIP
+from anomalyclip_med.weights import file_sha256
+
+Item = dict[str, Any]
+"""``image`` (3, S, S) in [0, 1], ``mask`` (1, S, S) of 0 and 1, ``label`` and ``known``."""
+
+
+class LabelledImages(torch.utils.data.Dataset[Item]):
+    """One section of a data list, read and resized.
+
+    Args:
+        datalist: see :func:`anomalyclip_med.data.datalist.read_datalist`.
+        root: folder that its paths are relative to.
+        section: which list.
+        transform: reads the image under ``image`` and the mask under ``mask`` of each entry.
+
+    Raises:
+        ConfigurationError: the data list is wrong.
+        ScanError: an image or a mask is not a readable 2-D image, or a mask has another size than its image.
+    """
+
+    def __init__(self, datalist: str | Path, root: str | Path, section: str, transform: Callable[[Item], Item]) -> None:
+        self._entries = evaluation_items(datalist, root, section)
+        self._datalist, self._section = Path(datalist).expanduser(), section
+        self._read = Dataset(self._entries, transform)
+        self.labels = {entry["label"] for entry in self._entries}
+        self.marked = any(e["label"] == 1 and e["mask"] is not None for e in self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index: int) -> Item:
+        item = self._read[index]
+        if item["failure"]:
+            raise ScanError(item["failure"])  # else the prompts would learn from a black image
+        label = int(item["label"])
+        known = label == 0 or bool(item["has_mask"])
+        return {"image": item["image"].as_tensor(), "mask": item["mask"], "label": label, "known": known}
+
+    def describe(self) -> dict[str, Any]:
+        """Which images these are, as plain values."""
+        return {"datalist_sha256": file_sha256(self._datalist), "section": self._section, "images": len(self)}
+
+    def identity(self, index: int) -> Any:
+        """What an item is made from, as plain values: hashes of the files, the masks' rule and the label."""
+        entry = self._entries[index]
+        scans = [entry["image"], *(entry["mask"] or ())]
+        hashes = [[file_sha256(file) for file in dict.fromkeys(scan.files)] for scan in scans]
+        return {"files": hashes, "mask_rule": entry["mask_rule"], "label": entry["label"]}
+
+
+class ProceduralImages(torch.utils.data.Dataset[Item]):
+    """Procedural images as training items; all are marked.
+
+    Args:
+        length: items.
+        seed: of the set.
+        size: side in pixels.
+        settings: what is drawn and how often.
+    """
+
+    marked = True
+
+    def __init__(self, length: int, seed: int, size: int, settings: dict[str, Any] | None = None) -> None:
+        self._images = ProceduralDataset(length, seed, size, Settings(**(settings or {})))
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Item:
+        return {**self._images[index], "known": True}
+
+    def describe(self) -> dict[str, Any]:
+        """Which images these are, as plain values."""
+        images = self._images
+        return {"procedural": len(self), "seed": images.seed, "size": images.size, "drawn": asdict(images.settings)}
+
+    def identity(self, index: int) -> Any:
+        """What an item is made from, as plain values."""
+        return {**self.describe(), "procedural": index}
+
+
+def training_images(
+    datalist: str | Path,
+    root: str | Path,
+    section: str,
+    transform: Callable[[Item], Item],
+    procedural: int = 0,
+    seed: int = 0,
+    size: int = 518,
+    settings: dict[str, Any] | None = None,
+) -> LabelledImages | ProceduralImages:
+    """Images of a data list's section, or ``procedural`` drawn ones where that is above 0."""
+    if procedural:
+        return ProceduralImages(procedural, seed, size, settings)
+    return LabelledImages(datalist, root, section, transform)
+
+
+def choose_loss(
+    terms: LossTerms | str, detector: AnomalyCLIP, images: LabelledImages | ProceduralImages
+) -> tuple[LossTerms, list[str]]:
+    """Which losses the data and the detector allow, and warnings where these are not the ones asked for.
+
+    Args:
+        terms: ``both``, ``global``, ``local``; or ``auto``: both, but only the local one without a text tower, whose
+            class token has never been aligned with anything.
+        detector: to be trained.
+        images: to train on.
+
+    Raises:
+        ConfigurationError: the local loss alone on images without masks.
+    """
+    if terms == "auto":
+        terms = LossTerms.BOTH if detector.prompt_learner.config else LossTerms.LOCAL
+    elif terms not in set(LossTerms):
+        raise ConfigurationError(f"loss={terms!r} is unknown: choose one of auto, {', '.join(LossTerms)}")
+    terms = LossTerms(terms)
+    if images.marked or terms is LossTerms.GLOBAL:
+        return terms, []
+    if terms is LossTerms.LOCAL:
+        raise ConfigurationError("no anomalous image has a mask: there is nothing to learn the local loss from")
+    message = "no-masks: no anomalous image has a mask, so only the global loss is trained"
+    warnings.warn(message, stacklevel=2)
+    return LossTerms.GLOBAL, [message]
+
+
+class BatchShares(Sampler[list[int]]):
+    """The batches of one epoch after the other, of which a rank takes its share, in pieces.
+
+    The order of an epoch depends on the seed and the epoch only, so that training goes on in the middle of one, and
+    neither on the number of ranks nor on that of the pieces. The last batch is filled up with the first images of the
+    epoch: all batches have one size, and the mean of the pieces' losses is the batch's.
+
+    Args:
+        length: of the data set.
+        batch_size: images per step of the optimiser, over all ranks.
+        accumulate: pieces of a rank's share, one after the other.
+        seed: of the order.
+        rank: this process.
+        ranks: processes.
+
+    Attributes:
+        epoch: the next one to be gone through, counting from 1.
+        start: piece that it begins with.
+
+    Raises:
+        ConfigurationError: a batch does not divide into equal pieces.
+    """
+
+    def __init__(
+        self, length: int, batch_size: int, accumulate: int = 1, seed: int = 0, rank: int = 0, ranks: int = 1
+    ) -> None:
+        if batch_size < 1 or accumulate < 1 or batch_size % (accumulate * ranks):
+            raise ConfigurationError(
+                f"a batch of {batch_size} does not divide into {accumulate} pieces on each of {ranks} processes"
+            )
+        self.length, self.batch_size, self.accumulate, self.seed = length, batch_size, accumulate, seed
+        self.rank, self.ranks = rank, ranks
+        self.epoch, self.start = 1, 0
+
+    def __len__(self) -> int:
+        return -(-self.length // self.batch_size) * self.accumulate
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(self.seed)
+        for _ in range(self.epoch):
+            order = torch.randperm(self.length, generator=generator)
+        batches = -(-self.length // self.batch_size)
+        filled = order.repeat(-(-batches * self.batch_size // self.length))[: batches * self.batch_size]
+        mine = filled.reshape(batches, self.ranks, self.accumulate, -1)[:, self.rank].flatten(0, 1)
+        yield from mine[self.start :].tolist()
+
+
+class PromptTraining(nn.Module):
+    """A detector between MONAI's engines and the loss: what the loss needs in training mode, else predictions.
+
+    Args:
+        detector: whose prompts are trained.
+        terms: the loss that follows; only the global one needs no maps.
+        layers: vision blocks whose maps are trained, among the detector's feature layers. None for the last of them,
+            as the authors train, and without a text tower for all.
+
+    Raises:
+        ConfigurationError: a layer is not among the detector's.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, detector: AnomalyCLIP, terms: LossTerms | str = LossTerms.BOTH, layers: Sequence[int] | None = None
+    ) -> None:
+        super().__init__()
+        have = list(detector.vision.feature_layers)
+        if layers is None:
+            layers = have[-1:] if detector.prompt_learner.config else have
+        if not layers or not set(layers) <= set(have):
+            raise ConfigurationError(f"train_layers={list(layers)} must be among the feature layers {have}")
+        self.detector = detector
+        self.maps = LossTerms(terms) is not LossTerms.GLOBAL
+        self.trained_layers = [have.index(layer) for layer in layers]
+        self.register_buffer("mean", torch.tensor(detector.image_mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(detector.image_std).view(1, 3, 1, 1), persistent=False)
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Image features (B, E) and patch features (B, layers, 1 + P, E) of RGB images in [0, 1]."""
+        with torch.no_grad():
+            image_features, patch_features = self.detector.encode_image((images - self.mean) / self.std)
+        return image_features, torch.stack(patch_features, dim=1)
+
+    def forward(self, features: tuple[Tensor, Tensor] | Tensor) -> TrainingOutput | Tensor:
+        """Evaluate images (B, 3, S, S) in [0, 1], or what :meth:`encode` made of them.
+
+        Returns:
+            In training mode what the loss takes; else (B, 2, S, S) in [0, 1], map and image score, as
+            :class:`anomalyclip_med.networks.SingleTensorDetector` has it.
+        """
+        image_features, patch_features = self.encode(features) if isinstance(features, Tensor) else features
+        layers = list(patch_features.unbind(dim=1))
+        if self.training:
+            trained = [layers[i] for i in self.trained_layers]
+            maps = self.detector.upsampled_maps(trained) if self.maps else None
+            return TrainingOutput(image_features, self.detector.text_features, maps)
+        score, anomaly_map = self.detector.score_features(image_features, layers)
+        return torch.cat([anomaly_map, score[:, None, None, None].expand_as(anomaly_map)], dim=1)
+
+
+def prepare_batch(
+    batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
+) -> tuple[Any, Targets]:
+    """A collated batch as MONAI's engines take it: images, or features where they are cached, and targets."""
+
+    def moved(name: str) -> Tensor:
+        return batch[name].to(device=device, non_blocking=non_blocking)
+
+    if "image" in batch:
+        inputs: Any = moved("image")
+    else:
+        inputs = moved("image_features").float(), moved("patch_features").float()
+    return inputs, Targets(moved("label"), moved("mask")[:, 0].float(), moved("known"))

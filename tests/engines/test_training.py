@@ -1,0 +1,298 @@
+"""Training through the bundle: it repeats, resumes, caches and divides without another result."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from anomalyclip_med import create_model
+from anomalyclip_med.bundle import bundle_dir, run_bundle
+from anomalyclip_med.data.procedural import ProceduralDataset, write_folder
+from anomalyclip_med.engines import BatchShares
+from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.losses import local_loss
+from anomalyclip_med.networks import AnomalyCLIP
+
+from ..conftest import REPOSITORY
+
+CONFIGS = bundle_dir("anomalyclip_zero_shot") / "configs"
+SMALL: dict[str, Any] = {
+    "clip": "untrained",
+    "image_size": 70,
+    "device": "cpu",
+    "procedural": 20,
+    "batch_size": 4,
+    "epochs": 2,
+}
+ARGUMENTS = [part for key, value in SMALL.items() for part in (f"--{key}", str(value))]
+
+
+def train(output: Path, **options: Any) -> dict[str, Any]:
+    """Run the bundle; its record."""
+    run_bundle("anomalyclip_zero_shot", ["inference.json", "train.json"], output_dir=output, **(SMALL | options))
+    return json.loads((output / "training.json").read_text())
+
+
+def command(output: Path, *options: str, ranks: int = 0) -> list[str]:
+    """The same as typed."""
+    files = ["inference.json", "train.json", *(["multi_gpu_train.json"] if ranks else [])]
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"] if ranks else []
+    bundle = ["-m", "monai.bundle", "run", "--config_file", str([str(CONFIGS / file) for file in files])]
+    arguments = ARGUMENTS[:4] + ARGUMENTS[6:] if ranks else ARGUMENTS  # each rank knows its device
+    return [sys.executable, *launcher, *bundle, "--output_dir", str(output), *arguments, *options]
+
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def losses(record: dict[str, Any]) -> list[float]:
+    return [epoch["loss"] for epoch in record["epochs"]]
+
+
+def furthest(one: Path, other: Path) -> float:
+    """Largest difference between the prompts of two runs."""
+    a, b = (load_file(folder / "prompts.safetensors") for folder in (one, other))
+    assert a.keys() == b.keys()
+    return max((a[name] - b[name]).abs().max().item() for name in a)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without any option."""
+    output = tmp_path_factory.mktemp("plain")
+    assert len(train(output)["epochs"]) == 2
+    return output
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data list of pictures, with a validation section."""
+    folder = tmp_path_factory.mktemp("data") / "set"
+    datalist = write_folder(folder, 16, size=64)
+    entries = json.loads(datalist.read_text())["training"]
+    assert {e["label"] for e in entries[:8]} == {e["label"] for e in entries[8:]} == {0, 1}
+    sections = {"training": entries[:8], "validation": entries[8:]}
+    sections["odd"] = entries[9:]
+    sections["normal"] = [entry for entry in entries if entry["label"] == 0]
+    sections["unmarked"] = [entry | {"mask": None} for entry in entries]
+    datalist.write_text(json.dumps(sections))
+    return folder
+
+
+def of_folder(folder: Path) -> dict[str, Any]:
+    return {"procedural": 0, "dataset_dir": str(folder)}
+
+
+def test_the_prompts_learn_and_fit_their_detector(plain: Path) -> None:
+    record = json.loads((plain / "training.json").read_text())
+    first, last = losses(record)
+    assert last < 0.95 * first
+    assert record["settings"]["loss"] == "both"
+    trained = create_model("untrained", plain / "prompts.safetensors")
+    assert trained.prompts_trained
+    assert trained.image_size == 70
+    assert (plain / "checkpoint.pt").stat().st_size < 1 << 20  # no CLIP in it
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_run_is_a_plain_loop_with_adam_and_a_cosine(tmp_path: Path, accumulate: int) -> None:
+    options = {"procedural": 8, "seed": 5, "loss": "local", "learning_rate": 0.01, "schedule": "cosine"}
+    record = train(tmp_path, **options, accumulate=accumulate)
+
+    detector = create_model("untrained", image_size=70, seed=5)
+    images = ProceduralDataset(8, seed=5, size=70)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (detector.image_mean, detector.image_std))
+    _, features = detector.encode_image((torch.stack([images[i]["image"] for i in range(8)]) - mean) / std)
+    masks = torch.stack([images[i]["mask"][0] for i in range(8)])
+    optimizer = torch.optim.Adam(detector.train().prompt_learner.learned().values(), lr=0.01, betas=(0.5, 0.999))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4)
+    generator = torch.Generator().manual_seed(5)
+    expected = []
+    for _ in range(2):
+        total = 0.0
+        for chosen in torch.randperm(8, generator=generator).split(4):
+            loss = 4 * local_loss(detector.upsampled_maps([features[-1][chosen]]), masks[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item() / 2
+        expected.append(total)
+    # Adam at this rate enlarges what the order of a sum leaves.
+    assert losses(record) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_killed_run_goes_on_to_the_same_prompts(plain: Path, tmp_path: Path) -> None:
+    """Killed in the middle of an epoch of five steps."""
+    process = subprocess.Popen(
+        command(tmp_path, "--save_interval", "3"),
+        env=ENVIRONMENT,
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    checkpoint = tmp_path / "checkpoint.pt"
+    while not checkpoint.exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    reached = torch.load(checkpoint, weights_only=True)["trainer"]["iteration"]
+    assert reached % 5
+    record = train(tmp_path, save_interval=3)
+    assert losses(record) == pytest.approx(losses(json.loads((plain / "training.json").read_text())), rel=1e-6)
+    assert furthest(plain, tmp_path) <= 1e-6
+
+
+def test_a_folder_of_another_run_is_not_gone_on_with(plain: Path) -> None:
+    with pytest.raises(ConfigurationError, match="other settings"):
+        train(plain, learning_rate=0.5)
+
+
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_the_cache_changes_nothing(plain: Path, tmp_path: Path, where: str) -> None:
+    cache = "memory" if where == "memory" else str(tmp_path / "features")
+    record = train(tmp_path / "out", cache=cache)
+    assert losses(record) == pytest.approx(losses(json.loads((plain / "training.json").read_text())), rel=1e-5)
+    if where == "disk":
+        made = {file: file.stat().st_mtime_ns for file in (tmp_path / "features").iterdir()}
+        assert len(made) == 20
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(AnomalyCLIP, "encode_image", None)  # nothing is encoded any more
+            again = train(tmp_path / "again", cache=cache)
+        assert losses(again) == losses(record)
+        assert {file: file.stat().st_mtime_ns for file in (tmp_path / "features").iterdir()} == made
+        train(tmp_path / "half", cache=cache, cache_dtype="float16", epochs=1)
+        assert len(list((tmp_path / "features").iterdir())) == 40
+
+
+def test_accumulated_pieces_make_the_same_steps(plain: Path, tmp_path: Path) -> None:
+    record = train(tmp_path, accumulate=2)
+    assert losses(record) == pytest.approx(losses(json.loads((plain / "training.json").read_text())), rel=1e-5)
+
+
+def test_two_ranks_make_the_same_steps_and_metrics(folder: Path, tmp_path: Path) -> None:
+    """With a validation set that does not divide into equal parts, and a cache that both fill."""
+    options = {"validation_section": "odd", "metric": "pixel_aupro", **of_folder(folder)}
+    one = train(tmp_path / "one", **options)
+    typed = [part for key, value in options.items() for part in (f"--{key}", str(value))]
+    run = subprocess.run(
+        command(tmp_path / "two", *typed, "--cache", str(tmp_path / "features"), ranks=2),
+        env=ENVIRONMENT,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    two = json.loads((tmp_path / "two" / "training.json").read_text())
+    assert losses(two) == pytest.approx(losses(one), rel=1e-5)
+    metrics = [[epoch["pixel_aupro"] for epoch in record["epochs"]] for record in (one, two)]
+    assert metrics[0] == pytest.approx(metrics[1], abs=1e-4)
+    assert two["best_epoch"] == one["best_epoch"]
+    assert len(list((tmp_path / "features").iterdir())) == 15
+
+
+def test_the_best_epoch_is_kept_and_training_ends_early(folder: Path, tmp_path: Path) -> None:
+    """At a rate of 0 all epochs are equal: the first is the best, and two without a better one end training."""
+    options = {"epochs": 9, "learning_rate": 0.0, "patience": 2, "cache": "memory", **of_folder(folder)}
+    options |= {"validation_section": "validation", "metric": "pixel_auroc"}
+    record = train(tmp_path, **options)
+    assert [epoch["epoch"] for epoch in record["epochs"]] == [1, 2, 3]
+    assert train(tmp_path, **options) == record  # started again, it has ended
+    assert record["best_epoch"] == 1
+    assert len({epoch["pixel_auroc"] for epoch in record["epochs"]}) == 1
+    start = create_model("untrained", image_size=70).prompt_learner.learned()
+    for name, tensor in load_file(tmp_path / "prompts.safetensors").items():
+        assert torch.equal(tensor, start[name])
+
+
+def test_validation_is_the_evaluation_of_the_written_prompts(folder: Path, tmp_path: Path) -> None:
+    record = train(tmp_path / "t", validation_section="validation", metric="image_ap", **of_folder(folder))
+    run_bundle(
+        "anomalyclip_zero_shot",
+        ["inference.json", "evaluate.json"],
+        dataset_dir=str(folder),
+        section="validation",
+        output_dir=tmp_path / "e",
+        clip="untrained",
+        prompts=str(tmp_path / "t" / "prompts.safetensors"),
+        device="cpu",
+    )
+    best = record["epochs"][record["best_epoch"] - 1]["image_ap"]
+    assert best == max(epoch["image_ap"] for epoch in record["epochs"])
+    assert json.loads((tmp_path / "e" / "metrics.json").read_text())["mean"]["image_ap"] == pytest.approx(best)
+
+
+def test_without_masks_only_the_global_loss_is_trained_and_told(folder: Path, tmp_path: Path) -> None:
+    options = {**of_folder(folder), "section": "unmarked", "epochs": 1}
+    with pytest.warns(UserWarning, match="no-masks"):
+        record = train(tmp_path / "out", **options)
+    assert record["settings"]["loss"] == "global"
+    assert record["settings"]["warnings"][0].startswith("no-masks")
+    with pytest.raises(ConfigurationError, match="no anomalous image has a mask"):
+        train(tmp_path / "local", loss="local", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss": "dice"}, "loss='dice'"),
+        ({"metric": "dice", "validation_section": "validation"}, "metric='dice'"),
+        ({"metric": "image_ap", "validation_section": "normal"}, "needs normal and anomalous images"),
+        ({"metric": "pixel_ap", "validation_section": "unmarked"}, "no anomalous image under"),
+        ({"train_layers": [5]}, "train_layers"),
+        ({"schedule": "step"}, "schedule='step'"),
+        ({"accumulate": 3}, "does not divide"),
+        ({"cache": "memory", "cache_dtype": "int8"}, "cache_dtype"),
+        ({"patience": 2}, "validation_section"),
+        ({"learning_rat": 2}, "did you mean learning_rate"),
+    ],
+)
+def test_wrong_options_are_named(folder: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        train(tmp_path, **of_folder(folder), **options)
+
+
+def test_tensorboard_holds_losses_or_is_asked_for(tmp_path: Path) -> None:
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: F401
+    except ImportError:
+        with pytest.raises(ConfigurationError, match="pip install tensorboard"):
+            train(tmp_path, tensorboard=True)
+    else:
+        train(tmp_path, tensorboard=True)
+        assert list((tmp_path / "tensorboard").glob("events.*"))
+
+
+def test_pieces_of_ranks_are_the_batches() -> None:
+    """Whatever ranks and pieces, their union in order is the same batch; every image comes once, some fill up."""
+    whole = BatchShares(10, 4, seed=3)
+    whole.epoch = 2
+    batches = list(whole)
+    assert [len(b) for b in batches] == [4, 4, 4]
+    assert sorted([*chain(*batches)][:10]) == list(range(10))
+    assert batches[-1][2:] == batches[0][:2]
+    shares = []
+    for rank in range(2):
+        share = BatchShares(10, 4, accumulate=2, seed=3, rank=rank, ranks=2)
+        share.epoch = 2
+        assert len(share) == len(list(share)) == 6
+        shares.append(list(share))
+    pieces = [sorted(chain(*(s[2 * n] + s[2 * n + 1] for s in shares))) for n in range(3)]
+    assert pieces == [sorted(b) for b in batches]
+    whole.start = 2
+    assert list(whole) == batches[2:]
+    whole.start, whole.epoch = 0, 3
+    assert list(whole) != batches
+    assert [len(b) for b in BatchShares(3, 8)] == [8]

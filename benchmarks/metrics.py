@@ -2,10 +2,10 @@
 
 Usage: python benchmarks/metrics.py [--maps 614] [--size 518] [--sample 4] [--anomalib PYTHON] [--pixels 1000000000]
 
-The maps are smooth noise, lifted a little in one to five boxes per image.
-The reference's method (200 thresholds, every region walked at each) is timed on a sample and its time per image is
-compared. PYTHON is an interpreter of an environment of its own with anomalib; it computes AUPRO on the same sample as
-this package does. The last table is of a histogram over so many pixels, beside exact figures of the first part of them.
+The maps are smooth noise, lifted a little in one to five boxes per image. The reference's method (200 thresholds,
+every region walked at each) is timed on a sample and its time per image is compared. PYTHON is an interpreter of an
+environment of its own with anomalib; it computes AUPRO of the same maps. The last table is of a histogram over so
+many pixels, beside exact figures of the first part of them.
 """
 
 from __future__ import annotations
@@ -63,16 +63,20 @@ def pictures(count: int, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarr
 
 
 def walk(maps: np.ndarray, masks: np.ndarray) -> float:
-    """The reference's method: every region at every threshold."""
+    """The reference's method with its arrays: every region at every threshold."""
     rates, overlaps = [], []
     low, high = maps.min(), maps.max()
+    truth = masks.astype(int)
+    above = np.zeros_like(maps, dtype=bool)
     for threshold in np.arange(low, high, (high - low) / 200):
-        above = maps > threshold
+        above[maps <= threshold] = 0
+        above[maps > threshold] = 1
         shares = []
-        for picture, mask in zip(above, masks, strict=True):
+        for picture, mask in zip(above, truth, strict=True):
             for region in regionprops(label(mask)):
                 shares.append(picture[region.coords[:, 0], region.coords[:, 1]].sum() / region.area)
-        rates.append(np.logical_and(~masks, above).sum() / (~masks).sum())
+        normal = 1 - truth
+        rates.append(np.logical_and(normal, above).sum() / normal.sum())
         overlaps.append(np.mean(shares))
     kept = np.array(rates) < 0.3
     x, y = np.array(rates)[kept], np.array(overlaps)[kept]
@@ -137,17 +141,14 @@ def main() -> None:
          f"{walk_per_image / per_image:.0f}"),
     ]  # fmt: skip
     if arguments.anomalib:
-        some, some_masks = maps[:64], masks[:64]
         with tempfile.TemporaryDirectory() as folder:
-            np.savez(Path(folder) / "sample.npz", maps=some, masks=some_masks)
-            command = [str(arguments.anomalib), "-c", _ANOMALIB, str(Path(folder) / "sample.npz")]
+            np.savez(Path(folder) / "maps.npz", maps=maps, masks=masks)
+            command = [str(arguments.anomalib), "-c", _ANOMALIB, str(Path(folder) / "maps.npz")]
             found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        ours, our_seconds = timed(lambda: aupro(some, some_masks), 3)
-        rows += [
-            ("exact AUPRO, 64 maps", 64, f"{ours:.4f}", f"{our_seconds:.2f}", f"{1e3 * our_seconds / 64:.1f}", "1"),
-            ("anomalib's AUPRO, 64 maps", 64, f"{found['value']:.4f}", f"{found['seconds']:.2f}",
-             f"{1e3 * found['seconds'] / 64:.1f}", f"{found['seconds'] / our_seconds:.0f}"),
-        ]  # fmt: skip
+        rows.append(
+            ("anomalib's AUPRO", len(maps), f"{found['value']:.4f}", f"{found['seconds']:.2f}",
+             f"{1e3 * found['seconds'] / len(maps):.1f}", f"{found['seconds'] / seconds:.0f}")
+        )  # fmt: skip
     headers = ("what", "maps", "value", "s", "ms per map", "times as long")
     print(tabulate(rows, headers, tablefmt="pipe", disable_numparse=True))
     print(f"\nMemory: {before:.2f} GiB with the maps and masks, {peak():.2f} GiB at the peak\n")

@@ -60,7 +60,7 @@ class Ranking:
             high.sort()
             shares = np.full(len(high), 1 / len(high))
         else:
-            order = np.argsort(high)
+            order = _order(high)
             high, shares = high[order], np.asarray(weights, dtype=np.float64)[order]
         first = np.flatnonzero(np.append(True, high[1:] != high[:-1]))
         distinct, end = high[first], np.append(first[1:], len(high))
@@ -119,10 +119,27 @@ def _counts(values: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.ndar
 
     def count(part: np.ndarray) -> np.ndarray:
         part = np.sort(part)
-        return np.stack([np.searchsorted(part, limits, side="left"), np.searchsorted(part, limits, side="right")])
+        less = np.searchsorted(part, limits, side="left")
+        # Few limits are met by more than one value: the second search is for these only.
+        met = part[np.minimum(less, len(part) - 1)] == limits
+        at_most = less + met
+        again = np.flatnonzero(met & (part[np.minimum(at_most, len(part) - 1)] == limits))
+        at_most[again] = np.searchsorted(part, limits[again], side="right")
+        return np.stack([less, at_most])
 
     # NumPy sorts and searches outside of Python's lock; taking fresh memory is half of the work.
     parts = np.array_split(values, min(os.cpu_count() or 1, 1 + len(values) // _LEAST_PER_THREAD))
     with ThreadPoolExecutor(len(parts)) as pool:
         below, not_above = np.sum(list(pool.map(count, parts)), axis=0)
     return below, not_above
+
+
+def _order(values: np.ndarray) -> np.ndarray:
+    """What `numpy.argsort` gives, faster for single precision: values and places are sorted as one number."""
+    if values.dtype != np.float32 or len(values) >= 1 << 32:
+        return np.argsort(values)
+    bits = (values + np.float32(0)).view(np.uint32)  # -0 becomes 0
+    rising = bits ^ np.where(bits >> 31, np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
+    packed = (rising.astype(np.uint64) << np.uint64(32)) | np.arange(len(values), dtype=np.uint64)
+    packed.sort()
+    return (packed & np.uint64(0xFFFFFFFF)).astype(np.intp)

@@ -54,6 +54,19 @@ def test_figures_equal_scikit_learns(seed: int, count: int, levels: int, dtype: 
     assert f1_max(scores, labels) == pytest.approx(f1.max(), abs=1e-12)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2, max_size=50))
+def test_single_precision_of_any_sign_is_ranked_as_double_precision_is(scores: list[float]) -> None:
+    values, masks = np.array([[scores]], np.float32), np.zeros((1, 1, len(scores)), bool)
+    masks[0, 0, ::2] = True
+    if masks.all():
+        return
+    single, double = pixel_ranking(values, masks), pixel_ranking(values.astype(np.float64), masks)
+    for name in ("positives", "above", "not_below"):
+        np.testing.assert_array_equal(getattr(single, name), getattr(double, name))
+    np.testing.assert_allclose(single.weights, double.weights)
+
+
 def test_millions_of_pixels_are_counted_by_several_threads_alike() -> None:
     rng = np.random.default_rng(0)
     maps, masks = rng.random((40, 256, 256), dtype=np.float32), np.zeros((40, 256, 256), bool)

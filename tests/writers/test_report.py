@@ -420,6 +420,7 @@ def test_a_study_of_many_series_is_thinned_as_a_whole(tmp_path: Path, opened: Ca
     assert page.locator("#series-1 .thinned").count() == 0
 
 
+@pytest.mark.slow
 def test_large_pictures_are_reduced_and_say_so(tmp_path: Path, opened: Callable[..., Any]) -> None:
     page = opened(written(tmp_path, *made([MadeScan("scan", 1, side=1500)])))
     page.wait_for_selector(".screen[data-shown='0']")

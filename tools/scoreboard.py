@@ -5,7 +5,8 @@ Usage: python tools/scoreboard.py [PROMPTS ...] [--data FOLDER] [--output FILE.m
 PROMPTS are files of embeddings, trained with different seeds, say; left out, the shipped ones. FOLDER (or the
 environment variable ANOMALYCLIP_MED_DATA) holds the data sets as their publishers pack them, in folders of the names
 below; those that are absent are skipped. Nothing is tuned here. Pixel metrics are taken at the model's input size over
-the images that are normal or have a mask. "ours" is the mean over PROMPTS, with the lowest and the highest; the
+the images that are normal or have a mask. "ours" is the mean over PROMPTS, with the lowest and the highest;
+"untrained" the same from random embeddings, those that the seeds 0, 1, ... start from, in the same settings. The
 interval is the first file's 95 % bootstrap interval over images or, where they are known, patients. A baseline's image
 score is its map's maximum or the mean of its highest 1 %, whichever does better.
 """
@@ -58,21 +59,25 @@ def main() -> None:
     arguments = parser.parse_args()
 
     detectors = [create_model("offline", prompts) for prompts in arguments.prompts]
+    settings = detectors[0].settings()
+    untrained = [create_model("offline", None, **settings, seed=seed) for seed in range(len(detectors))]
     rows = []
     for name, (folder, title, masks) in DATA_SETS.items():
         if not (arguments.data / folder).is_dir():
             print(f"{title}: skipped, {arguments.data / folder} is absent")
             continue
         found = arguments.data / masks if masks and (arguments.data / masks).is_dir() else None
-        rows += list(measure(title, prepare(name, arguments.data / folder, found), detectors))
-    headers = ("data set", "images", "metric", "ours", "95 % interval", *BASELINES, "published")
+        rows += list(measure(title, prepare(name, arguments.data / folder, found), detectors, untrained))
+    headers = ("data set", "images", "metric", "untrained", "ours", "95 % interval", *BASELINES, "published")
     table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
     print(table)
     if arguments.output:
         arguments.output.write_text(table + "\n")
 
 
-def measure(title: str, prepared: Prepared, detectors: list[AnomalyCLIP]) -> Iterator[list[str]]:
+def measure(
+    title: str, prepared: Prepared, detectors: list[AnomalyCLIP], untrained: list[AnomalyCLIP]
+) -> Iterator[list[str]]:
     """Rows of one data set; the detectors differ in their embeddings only."""
     samples = [s for s in prepared.samples if s.section == "test"]
     detector = detectors[0]
@@ -82,8 +87,9 @@ def measure(title: str, prepared: Prepared, detectors: list[AnomalyCLIP]) -> Ite
     offsets = (torch.arange(size) - size / 2 + 0.5) / size
     centre = torch.exp(-(offsets[:, None] ** 2 + offsets**2) / (2 * 0.25**2))
     ours = [f"ours {number}" for number in range(len(detectors))]
-    maps: dict[str, list[np.ndarray]] = {kind: [] for kind in (*ours, *BASELINES)}
-    scores: dict[str, list[float]] = {kind: [] for kind in (*ours, *BASELINES, *(f"{b} top" for b in BASELINES))}
+    random = [f"untrained {number}" for number in range(len(untrained))]
+    maps: dict[str, list[np.ndarray]] = {kind: [] for kind in (*ours, *random, *BASELINES)}
+    scores: dict[str, list[float]] = {kind: [] for kind in (*maps, *(f"{b} top" for b in BASELINES))}
     masks = []
     for sample in tqdm(samples, desc=title):
         item = load({"image": open_picture(sample.image), "slice": 0})
@@ -97,21 +103,26 @@ def measure(title: str, prepared: Prepared, detectors: list[AnomalyCLIP]) -> Ite
             maps[kind].append(values.numpy())
             scores[kind].append(float(values.max()))
             scores[f"{kind} top"].append(float(values.flatten().topk(size * size // 100).values.mean()))
-        for kind, each in zip(ours, detectors, strict=True):
-            out = each(((image - mean) / std)[None])
+        features = detector.encode_image(((image - mean) / std)[None])  # the same for all
+        for kind, each in zip((*ours, *random), (*detectors, *untrained), strict=True):
+            out = each.score_features(*features)
             maps[kind].append(out.anomaly_map[0, 0].numpy())
             scores[kind].append(out.score.item())
 
     def row(metric: str, values: dict[str, float], interval: tuple[float, float], count: int) -> list[str]:
         best = [max(values[b], values.get(f"{b} top", 0.0)) for b in BASELINES]
-        seeds = [100 * values[kind] for kind in ours]
-        mean = f"{np.mean(seeds):.1f}" + (f" ({min(seeds):.1f} to {max(seeds):.1f})" if len(seeds) > 1 else "")
+
+        def over_seeds(kinds: list[str]) -> str:
+            seeds = [100 * values[kind] for kind in kinds]
+            return f"{np.mean(seeds):.1f}" + (f" ({min(seeds):.1f} to {max(seeds):.1f})" if len(seeds) > 1 else "")
+
         span = f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
         return [
             title,
             str(count),
             metric,
-            mean,
+            over_seeds(random),
+            over_seeds(ours),
             span,
             *(f"{100 * value:.1f}" for value in best),
             published(prepared.entry.name, metric),

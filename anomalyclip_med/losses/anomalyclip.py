@@ -14,7 +14,6 @@ from anomalyclip_med.networks.maps import TEMPERATURE
 LOCAL_WEIGHT = 4.0
 """Of the local loss against the global one in the authors' training."""
 
-_GAMMA = 2.0
 _FOCAL_SMOOTHING = 1e-5
 _DICE_SMOOTHING = 1.0
 
@@ -43,10 +42,13 @@ def local_loss(layer_maps: Tensor, masks: Tensor) -> Tensor:
     Returns:
         Scalar.
     """
-    return sum(
-        (focal_loss(m, masks) + dice_loss(m, masks) + dice_loss(1 - m, 1 - masks) for m in layer_maps),
-        start=layer_maps.new_zeros(()),
-    )
+    layers, area = len(layer_maps), masks[0].numel()
+    maps_area, masks_area = layer_maps.sum(dim=(-2, -1)), masks.sum(dim=(-2, -1))
+    overlap = (layer_maps * masks).sum(dim=(-2, -1))
+    # The complements' areas follow from these: no second pass over all pixels.
+    abnormal = _dice(overlap, maps_area + masks_area)
+    normal = _dice(area - maps_area - masks_area + overlap, 2 * area - maps_area - masks_area)
+    return layers * (focal_loss(layer_maps, masks) + abnormal + normal)
 
 
 def focal_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
@@ -57,23 +59,27 @@ def focal_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         probabilities: of the positive class, any shape, in [0, 1].
-        targets: same shape, 0 or 1.
+        targets: 0 or 1, of a shape that broadcasts to the same.
     """
     target = targets.clamp(_FOCAL_SMOOTHING, 1 - _FOCAL_SMOOTHING)
-    right = target * probabilities + (1 - target) * (1 - probabilities) + _FOCAL_SMOOTHING
-    return -((1 - right).pow(_GAMMA) * right.log()).mean()
+    # target * p + (1 - target) * (1 - p) + smoothing, with one product that has a gradient
+    right = torch.addcmul(1 - target + _FOCAL_SMOOTHING, probabilities, 2 * target - 1)
+    return -((1 - right).square() * right.log()).mean()
 
 
 def dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
     """One minus the soft Dice coefficient of each image, smoothed by 1, mean over images.
 
     Args:
-        probabilities: (B, H, W) in [0, 1].
-        targets: (B, H, W), 0 or 1.
+        probabilities: (..., H, W) in [0, 1].
+        targets: (..., H, W), 0 or 1.
     """
-    overlap = (probabilities * targets).sum(dim=(1, 2))
-    total = probabilities.sum(dim=(1, 2)) + targets.sum(dim=(1, 2))
-    return 1 - torch.mean((2 * overlap + _DICE_SMOOTHING) / (total + _DICE_SMOOTHING))
+    overlap = (probabilities * targets).sum(dim=(-2, -1))
+    return _dice(overlap, probabilities.sum(dim=(-2, -1)) + targets.sum(dim=(-2, -1)))
+
+
+def _dice(overlap: Tensor, total: Tensor) -> Tensor:
+    return 1 - ((2 * overlap + _DICE_SMOOTHING) / (total + _DICE_SMOOTHING)).mean()
 
 
 class LossTerms(StrEnum):
@@ -135,6 +141,8 @@ class AnomalyCLIPLoss(nn.Module):
         known = targets.known
         if self.terms is not LossTerms.GLOBAL and bool(known.any()):
             assert output.layer_maps is not None
-            local = local_loss(output.layer_maps[:, known], targets.masks[known])
+            every = bool(known.all())  # a selection is a copy of all maps
+            maps = output.layer_maps if every else output.layer_maps[:, known]
+            local = local_loss(maps, targets.masks if every else targets.masks[known])
             loss = loss + LOCAL_WEIGHT * known.float().mean() * local
         return loss

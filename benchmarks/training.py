@@ -9,6 +9,7 @@ the whole run's are wall times of this process.
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -67,7 +68,7 @@ def run(clip: str, images: int, epochs: int, cache: str | None, output: Path) ->
         Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output["loss"].item())
     )
     workflow.run()
-    return [after - before for before, after in zip(ends, ends[1:], strict=False)], losses
+    return [after - before for before, after in itertools.pairwise(ends)], losses
 
 
 if __name__ == "__main__":

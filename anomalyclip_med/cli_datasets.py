@@ -14,8 +14,6 @@ that the bundle evaluates. Nothing is downloaded.
   anomalyclip-med datasets prepare headct ~/data/HeadCT
   anomalyclip-med datasets prepare folder my_images/"""
 
-_SHOWN_FILES = 3
-
 
 def add_datasets(commands: Any) -> None:
     """Add the command to the subparsers of ``anomalyclip-med``."""
@@ -80,13 +78,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
     prepared = prepare(arguments.name, arguments.root, arguments.masks, arguments.class_name, arguments.beside)
     output = arguments.output or prepared.root / "datalist.json"
     prepared.write(output, arguments.meta_json)
-    for problem in prepared.problems:
-        names = [str(file.name) for file in problem.files[:_SHOWN_FILES]]
-        more = ["..."] if len(problem.files) > _SHOWN_FILES else []
-        files = f" ({len(problem.files)} files: {', '.join(names + more)})" if names else ""
-        print(f"{problem.severity.value}: {problem.kind}: {problem.detail}{files}")
-    for section, (normal, anomalous) in prepared.counts.items():
-        print(f"{section}: {normal} normal, {anomalous} anomalous")
+    print(prepared.summary())
     print(output)
     return int(arguments.strict and bool(prepared.warnings))
 

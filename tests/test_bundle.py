@@ -1,4 +1,4 @@
-"""The zero-shot bundle as MONAI runs it: results, geometry, refusals, exports."""
+"""The bundles as MONAI runs them: results, geometry, refusals, exports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigWorkflow, ckpt_export, verify_metadata, verify_net_in_out
 from PIL import Image
 from pydicom.data import get_testdata_file
 from torch import nn
@@ -32,8 +32,8 @@ from anomalyclip_med.networks import PromptLearner, SingleTensorDetector
 
 from .conftest import REPOSITORY, located
 
-CONFIGS = bundle_dir("anomalyclip_zero_shot") / "configs"
 BUNDLE = "anomalyclip_zero_shot"
+CONFIGS = bundle_dir(BUNDLE) / "configs"
 
 
 def monai_bundle(command: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -368,10 +368,17 @@ def test_mistakes_end_monais_runner_with_an_error(tmp_path: Path, mistake: tuple
     assert not (tmp_path / "eval" / "scores.csv").exists()
 
 
-def test_monai_finds_all_properties_it_asks_for(tmp_path: Path) -> None:
+@pytest.fixture(params=[BUNDLE, "anomalyclip_tn3k_finetuned"])
+def configs(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of each bundle in turn, seen from a folder that is not the bundle's."""
+    monkeypatch.chdir(tmp_path)
+    return bundle_dir(request.param) / "configs"
+
+
+def test_monai_finds_all_properties_it_asks_for(configs: Path, tmp_path: Path) -> None:
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
     workflow = ConfigWorkflow(
-        str(CONFIGS / "inference.json"),
+        str(configs / "inference.json"),
         workflow_type="infer",
         logging_file=False,
         dataset_dir=tmp_path,
@@ -382,29 +389,18 @@ def test_monai_finds_all_properties_it_asks_for(tmp_path: Path) -> None:
     assert workflow.check_properties() == []
 
 
-def test_metadata_is_valid(tmp_path: Path) -> None:
+def test_metadata_is_valid(configs: Path) -> None:
     schema = located("ANOMALYCLIP_MED_MONAI", "monai") / "meta_schema_20240725.json"
-    arguments = ("--meta_file", str(CONFIGS / "metadata.json"), "--filepath", str(schema))
-    run = monai_bundle("verify_metadata", *arguments, cwd=tmp_path)
-    assert run.returncode == 0, run.stderr[-2000:]
-    assert "verified with no error" in run.stdout + run.stderr
+    verify_metadata(meta_file=str(configs / "metadata.json"), filepath=str(schema))
 
 
-NETWORK = (
-    "--net_id",
-    "network_def",
-    "--meta_file",
-    str(CONFIGS / "metadata.json"),
-    "--config_file",
-    str(CONFIGS / "inference.json"),
-    *AS_TYPED,
-)
-
-
-def test_network_input_and_output_are_as_the_metadata_says(tmp_path: Path) -> None:
-    run = monai_bundle("verify_net_in_out", *NETWORK, "--image_size", "224", "--device", "cpu", cwd=tmp_path)
-    assert run.returncode == 0, run.stderr[-2000:]
-    assert "verified with no error" in run.stdout + run.stderr
+def test_network_input_and_output_are_as_the_metadata_says(configs: Path) -> None:
+    """At the size that the bundle's own backbone has."""
+    size = {BUNDLE: 224, "anomalyclip_tn3k_finetuned": 518}[configs.parent.name]
+    files = {"meta_file": str(configs / "metadata.json"), "config_file": str(configs / "inference.json")}
+    verify_net_in_out(net_id="network_def", **files, clip="untrained", image_size=size, device="cpu")
+    with pytest.raises(ConfigurationError, match="expected images of shape"):
+        verify_net_in_out(net_id="network_def", **files, clip="untrained", image_size=70, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -418,11 +414,22 @@ def exported_weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Si
     return path, network
 
 
-def test_ckpt_export(exported_weights: tuple[Path, SingleTensorDetector], tmp_path: Path) -> None:
+NETWORK = (
+    "--net_id",
+    "network_def",
+    "--meta_file",
+    str(CONFIGS / "metadata.json"),
+    "--config_file",
+    str(CONFIGS / "inference.json"),
+    *AS_TYPED,
+)
+
+
+def test_ckpt_export(configs: Path, exported_weights: tuple[Path, SingleTensorDetector], tmp_path: Path) -> None:
     checkpoint, network = exported_weights
-    files = ("--ckpt_file", str(checkpoint), "--filepath", "model.ts", "--image_size", "70")
-    run = monai_bundle("ckpt_export", *NETWORK, *files, cwd=tmp_path)
-    assert run.returncode == 0, run.stderr[-2000:]
+    files = {"meta_file": str(configs / "metadata.json"), "config_file": str(configs / "inference.json")}
+    files |= {"ckpt_file": str(checkpoint), "filepath": "model.ts"}
+    ckpt_export(net_id="network_def", **files, clip="untrained", image_size=70)
     images = torch.rand(3, 3, 70, 70)
     torch.testing.assert_close(torch.jit.load(tmp_path / "model.ts")(images), network(images), rtol=0, atol=1e-5)
 

@@ -15,3 +15,12 @@ def test_every_package_is_in_the_wheel() -> None:
         for folder in Path(REPOSITORY).glob("anomalyclip_med/**/__init__.py")
     }
     assert listed == found | {"anomalyclip_med.bundles"}
+
+
+def test_no_bundle_holds_a_copy_of_what_another_one_has() -> None:
+    files = [f for f in (REPOSITORY / "bundles").rglob("*") if f.is_file()]
+    assert len({f.parents[1].name for f in files if f.parent.name == "configs"}) == 2
+    contents: dict[bytes, Path] = {}
+    for file in files:
+        assert contents.setdefault(file.read_bytes(), file).samefile(file), f"{file}: make it a link"
+    assert not [f for f in files if f.suffix == ".py"]

@@ -56,6 +56,16 @@ class LabelledImages(torch.utils.data.Dataset[Item]):
         known = label == 0 or bool(item["has_mask"])
         return {"image": item["image"].as_tensor(), "mask": item["mask"], "label": label, "known": known}
 
+    def has_both_pixels(self) -> bool:
+        """Whether there are normal and anomalous pixels at the model's input size; reads masks until that is clear."""
+        found = {0.0} if 0 in self.labels else set()
+        for index, entry in enumerate(self._entries):
+            if entry["label"] == 1 and entry["mask"] is not None:
+                found |= set(self[index]["mask"].unique().tolist())
+                if len(found) == 2:
+                    return True
+        return False
+
     def describe(self) -> dict[str, Any]:
         """Which images these are, as plain values."""
         return {"datalist_sha256": file_sha256(self._datalist), "section": self._section, "images": len(self)}
@@ -78,6 +88,7 @@ class ProceduralImages(torch.utils.data.Dataset[Item]):
         settings: what is drawn and how often.
     """
 
+    labels = frozenset({0, 1})
     marked = True
 
     def __init__(self, length: int, seed: int, size: int, settings: dict[str, Any] | None = None) -> None:
@@ -118,7 +129,7 @@ def training_images(
 def choose_loss(
     terms: LossTerms | str, detector: AnomalyCLIP, images: LabelledImages | ProceduralImages
 ) -> tuple[LossTerms, list[str]]:
-    """Which losses the data and the detector allow, and warnings where these are not the ones asked for.
+    """Which losses the data and the detector allow, and warnings of what they cannot teach.
 
     Args:
         terms: ``both``, ``global``, ``local``; or ``auto``: both, but only the local one without a text tower, whose
@@ -134,13 +145,17 @@ def choose_loss(
     elif terms not in set(LossTerms):
         raise ConfigurationError(f"loss={terms!r} is unknown: choose one of auto, {', '.join(LossTerms)}")
     terms = LossTerms(terms)
-    if images.marked or terms is LossTerms.GLOBAL:
-        return terms, []
-    if terms is LossTerms.LOCAL:
+    told = []
+    if terms is LossTerms.LOCAL and not images.marked:
         raise ConfigurationError("no anomalous image has a mask: there is nothing to learn the local loss from")
-    message = "no-masks: no anomalous image has a mask, so only the global loss is trained"
-    warnings.warn(message, stacklevel=2)
-    return LossTerms.GLOBAL, [message]
+    if terms is LossTerms.BOTH and not images.marked:
+        terms = LossTerms.GLOBAL
+        told.append("no-masks: no anomalous image has a mask, so only the global loss is trained")
+    if terms is not LossTerms.LOCAL and len(images.labels) == 1:
+        told.append("one-label: all images have one label, which the global loss then learns to give to any image")
+    for message in told:
+        warnings.warn(message, stacklevel=2)
+    return terms, told
 
 
 class BatchShares(Sampler[list[int]]):

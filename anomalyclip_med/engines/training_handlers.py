@@ -312,10 +312,12 @@ def validation_images(
     if section is None:
         return None
     images = LabelledImages(datalist, root, section, transform)
-    if images.labels != {0, 1}:
+    if metric.startswith("image") and images.labels != {0, 1}:
         raise ConfigurationError(f'{datalist}: "{section}" needs normal and anomalous images for {metric}')
-    if metric.startswith("pixel") and not images.marked:
-        raise ConfigurationError(f'{datalist}: no anomalous image under "{section}" has a mask, as {metric} needs')
+    if metric.startswith("pixel") and not images.has_both_pixels():
+        raise ConfigurationError(
+            f'{datalist}: the masks under "{section}" do not tell normal pixels from anomalous ones, as {metric} needs'
+        )
     return images
 
 

@@ -12,8 +12,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from anomalyclip_med import create_model
@@ -85,6 +87,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sections = {"training": entries[:8], "validation": entries[8:]}
     sections["odd"] = entries[9:]
     sections["normal"] = [entry for entry in entries if entry["label"] == 0]
+    sections["anomalous"] = [entry for entry in entries if entry["label"] == 1]
+    Image.fromarray(np.full((64, 64), 255, np.uint8)).save(folder / "all.png")
+    sections["covered"] = [entry | {"mask": "all.png"} for entry in sections["anomalous"]]
     sections["unmarked"] = [entry | {"mask": None} for entry in entries]
     datalist.write_text(json.dumps(sections))
     return folder
@@ -234,6 +239,19 @@ def test_validation_is_the_evaluation_of_the_written_prompts(folder: Path, tmp_p
     assert json.loads((tmp_path / "e" / "metrics.json").read_text())["mean"]["image_ap"] == pytest.approx(best)
 
 
+def test_pixel_metrics_need_no_normal_images(folder: Path, tmp_path: Path) -> None:
+    """But the global loss teaches nothing without them, and says so."""
+    options = {"section": "anomalous", "validation_section": "anomalous", "metric": "pixel_ap", **of_folder(folder)}
+    with pytest.warns(UserWarning, match="one-label"):
+        record = train(tmp_path / "both", **options, epochs=1)
+    assert record["settings"]["warnings"][0].startswith("one-label")
+    record = train(tmp_path / "local", **options, loss="local")
+    assert record["settings"]["warnings"] == []
+    first, last = record["epochs"]
+    assert last["loss"] < first["loss"]
+    assert 0 < first["pixel_ap"] < last["pixel_ap"] < 1
+
+
 def test_without_masks_only_the_global_loss_is_trained_and_told(folder: Path, tmp_path: Path) -> None:
     options = {**of_folder(folder), "section": "unmarked", "epochs": 1}
     with pytest.warns(UserWarning, match="no-masks"):
@@ -250,7 +268,9 @@ def test_without_masks_only_the_global_loss_is_trained_and_told(folder: Path, tm
         ({"loss": "dice"}, "loss='dice'"),
         ({"metric": "dice", "validation_section": "validation"}, "metric='dice'"),
         ({"metric": "image_ap", "validation_section": "normal"}, "needs normal and anomalous images"),
-        ({"metric": "pixel_ap", "validation_section": "unmarked"}, "no anomalous image under"),
+        ({"metric": "pixel_ap", "validation_section": "unmarked"}, "do not tell normal pixels from"),
+        ({"metric": "pixel_ap", "validation_section": "normal"}, "do not tell normal pixels from"),
+        ({"metric": "pixel_ap", "validation_section": "covered"}, "do not tell normal pixels from"),
         ({"train_layers": [5]}, "train_layers"),
         ({"schedule": "step"}, "schedule='step'"),
         ({"accumulate": 3}, "does not divide"),

@@ -30,6 +30,8 @@ from anomalyclip_med.data.datasets.tree import Tree, key
 from anomalyclip_med.data.masks import MaskRule
 from anomalyclip_med.errors import ConfigurationError
 
+_SHOWN_FILES = 3
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -60,6 +62,19 @@ class Prepared:
     def warnings(self) -> tuple[Problem, ...]:
         """The problems that may change results."""
         return tuple(p for p in self.problems if p.severity is Severity.WARNING)
+
+    def summary(self) -> str:
+        """What is odd, and how many images there are: lines to be read."""
+        lines = []
+        for problem in self.problems:
+            names = [file.name for file in problem.files[:_SHOWN_FILES]]
+            more = ["..."] if len(problem.files) > _SHOWN_FILES else []
+            files = f" ({len(problem.files)} files: {', '.join(names + more)})" if names else ""
+            lines.append(f"{problem.severity.value}: {problem.kind}: {problem.detail}{files}")
+        lines += [
+            f"{section}: {normal} normal, {anomalous} anomalous" for section, (normal, anomalous) in self.counts.items()
+        ]
+        return "\n".join(lines)
 
     def datalist(self) -> dict[str, Any]:
         """The data list: decathlon-style sections, and the facts at the top."""

@@ -319,19 +319,54 @@ def test_pairs_of_jpeg(tmp_path: Path, make: Make, name: str, top: str) -> None:
     }
 
 
+def sections(prepared: Prepared) -> dict[str, set[str]]:
+    names: dict[str, set[str]] = {}
+    for sample in prepared.samples:
+        names.setdefault(sample.section, set()).add(sample.image.name)
+    return names
+
+
 def test_tn3k(tmp_path: Path, make: Make) -> None:
     place = "Thyroid Dataset/tn3k"
     make(*(f"{place}/trainval-image/000{n}.jpg" for n in range(3)), f"{place}/test-image/0000.jpg")
     make(*(f"{place}/trainval-mask/000{n}.jpg" for n in range(3)), f"{place}/test-mask/0000.jpg", mask=True)
     make("Thyroid Dataset/tg3k/thyroid-image/0000.jpg", "Thyroid Dataset/DDTI dataset/p_image/1.PNG")
-    assert prepare("tn3k", tmp_path).counts == {"training": (0, 3), "test": (0, 1)}
-    (tmp_path / place / "tn3k-trainval-fold0.json").write_text(json.dumps({"train": [0, 2], "val": [1]}))
-    prepared = prepare("tn3k", tmp_path)
-    assert prepared.counts == {"training": (0, 2), "validation": (0, 1), "test": (0, 1)}
-    assert list(entries(prepared, "validation")) == [f"{place}/trainval-image/0001.jpg"]
+    folds = {"4": ([1, 2], [0]), "1": ([0, 1], [2]), "0": ([0, 2], [1])}
+    for fold, (train, val) in folds.items():  # the lowest number counts
+        file = tmp_path / place / f"tn3k-trainval-fold{fold}.json"
+        file.write_text(json.dumps({"train": train, "val": val}))
+        prepared = prepare("tn3k", tmp_path)
+        assert prepared.counts == {"training": (0, 2), "validation": (0, 1), "test": (0, 1)}
+        assert list(entries(prepared, "validation")) == [f"{place}/trainval-image/000{val[0]}.jpg"]
+        assert f"{file.name} tells training from validation" in prepared.summary()
+        assert not prepared.warnings
     assert entries(prepared)[f"{place}/test-image/0000.jpg"][0] == f"{place}/test-mask/0000.jpg"
-    (tmp_path / place / "tn3k-trainval-fold0.json").write_text("[]")
-    assert "split-missing" in kinds(prepare("tn3k", tmp_path))
+    file.write_text(json.dumps({"train": [0], "val": [1, 7]}))
+    prepared = prepare("tn3k", tmp_path)
+    assert [p.kind for p in prepared.warnings] == ["split-differs"]
+    assert sections(prepared) == {
+        "training": {"0000.jpg", "0002.jpg"},
+        "validation": {"0001.jpg"},
+        "test": {"0000.jpg"},
+    }
+
+
+def test_tn3k_without_a_readable_fold(tmp_path: Path, make: Make) -> None:
+    """A fifth, the same wherever the images lie and whatever else is there."""
+    trainval = [f"trainval-image/{n:04d}.jpg" for n in range(20)]
+    make(*(f"{top}/{name}" for top in "ab" for name in [*trainval, "test-image/0000.jpg"]))
+    masks = [name.replace("image", "mask") for name in [*trainval, "test-image/0000.jpg"]]
+    make(*(f"{top}/{name}" for top in "ab" for name in masks), mask=True)
+    one, other = (sections(prepare("tn3k", tmp_path / top)) for top in "ab")
+    assert one == other
+    assert [len(one[section]) for section in ("training", "validation", "test")] == [16, 4, 1]
+    assert not one["training"] & one["validation"]
+    assert one["validation"] != {f"{n:04d}.jpg" for n in range(16, 20)}
+    for content in ("[]", '{"train": [0, 1], "val": [1]}'):
+        (tmp_path / "a" / "tn3k-trainval-fold0.json").write_text(content)
+        prepared = prepare("tn3k", tmp_path / "a")
+        assert [p.kind for p in prepared.warnings] == ["split-unreadable"]
+        assert sections(prepared) == one
 
 
 def test_ddti_is_not_what_lies_beside_it(tmp_path: Path, make: Make) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from anomalyclip_med.baselines import METHODS
+from anomalyclip_med.factory import METHODS
 from anomalyclip_med.data.datasets import data_set
 from anomalyclip_med.errors import ConfigurationError
 
@@ -43,6 +44,11 @@ class Source(_Strict):
     split: Annotated[float, Field(gt=0, lt=1)] | None = None
     images: Annotated[int, Field(gt=0)] | None = None
 
+    @property
+    def disjoint(self) -> bool:
+        """Whether what is learned from is not measured on."""
+        return self.learn_from == "training" or self.split is not None
+
 
 class Profile(_Strict):
     """What a study runs on: the backbone, the images, and how much of everything.
@@ -50,6 +56,7 @@ class Profile(_Strict):
     Attributes:
         clip: backbone of all variants that name none.
         model: options of the detectors, below those of the variants.
+        methods: further ones by method, between these two.
         training: options of the training, below those of the variants.
         seeds: of the random starts and the orders of the images.
         data: the data sets that are there.
@@ -58,6 +65,7 @@ class Profile(_Strict):
 
     clip: str
     model: dict[str, Any] = {}
+    methods: dict[str, dict[str, Any]] = {}
     training: dict[str, Any] = {}
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     data: Annotated[dict[str, Source], Field(min_length=1)]
@@ -65,6 +73,7 @@ class Profile(_Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Profile:
+        _check_methods(self.methods)
         for name, source in self.data.items():
             data_set(source.dataset or name)
         for group, members in self.groups.items():
@@ -86,6 +95,11 @@ class Profile(_Strict):
             return self.groups[name]
         known = ", ".join([*self.data, *self.groups])
         raise ConfigurationError(f"no data set or group {name!r} in the profile: there are {known}")
+
+
+def _check_methods(names: Iterable[str]) -> None:
+    if unknown := [name for name in names if name not in METHODS]:
+        raise ValueError(f"no such method: {', '.join(unknown)}; there are {', '.join(METHODS)}")
 
 
 class Variant(_Strict):
@@ -110,8 +124,7 @@ class Variant(_Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Variant:
-        if self.method not in METHODS:
-            raise ValueError(f"method {self.method!r} is unknown: choose one of {', '.join(METHODS)}")
+        _check_methods([self.method])
         return self
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from anomalyclip_med.factory import METHODS
 from anomalyclip_med.data.datasets import data_set
 from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.factory import METHODS
 
 Metric = Literal[
     "image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max", "pixel_aupro",
     "pixel_aupro_reference",
 ]  # fmt: skip
+_M = TypeVar("_M", bound=BaseModel)
 Axis = Literal["variant", "source", "target"]
 
 
@@ -211,7 +212,7 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _validated[M: BaseModel](model: type[M], content: dict[str, Any], path: Path) -> M:
+def _validated(model: type[_M], content: dict[str, Any], path: Path) -> _M:
     try:
         return model.model_validate(content)
     except ValidationError as error:

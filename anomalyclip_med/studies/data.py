@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
-from anomalyclip_med.data.datasets import prepare
+from anomalyclip_med.data.datasets import data_set, prepare
 from anomalyclip_med.studies.config import Source
 
 Entry = dict[str, Any]
@@ -55,6 +56,19 @@ def divide(training: list[Entry], test: list[Entry], source: Source) -> tuple[li
     elif source.learn_from == "test":
         training = test
     return _draw(training, source.images), _draw(test, source.images)
+
+
+def expected_images(name: str, source: Source) -> tuple[int, int]:
+    """About how many images are learned from and measured on, where all that the registry expects are there."""
+    entry = data_set(source.dataset or name)
+    counts = entry.expected[0].counts if entry.expected else {}
+    classes = max(1, len(entry.objects))
+    test = counts.get("test", (0, 0))
+    training = counts.get("training", (0, 0)) if source.learn_from == "training" else test
+    if source.split is not None:
+        training, test = (tuple(round(share * n) for n in test) for share in (source.split, 1 - source.split))
+    limit = math.inf if source.images is None else source.images * classes
+    return tuple(int(sum(min(n, limit) for n in part)) for part in (training, test))  # type: ignore[return-value]
 
 
 def _split(entries: list[Entry], share: float) -> tuple[list[Entry], list[Entry]]:

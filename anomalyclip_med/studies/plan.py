@@ -7,15 +7,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from anomalyclip_med import __version__
-from anomalyclip_med.factory import METHODS
 from anomalyclip_med.bundle import bundle_dir
 from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.factory import METHODS
 from anomalyclip_med.studies.config import Study, Variant
-from anomalyclip_med.weights import file_sha256
 
 NOTHING = "none"
 """The source of a variant that learns nothing."""
@@ -79,18 +77,17 @@ class Plan:
     evaluations: list[Evaluation]
 
 
-def make_plan(study: Study, datalists: Mapping[str, Path]) -> Plan:
+def make_plan(study: Study, hashes: Mapping[str, str]) -> Plan:
     """List the cells.
 
     Args:
         study: the study.
-        datalists: data list of each data set of the profile that the study uses.
+        hashes: SHA-256 of the data list of each data set that the study uses.
 
     Raises:
         ConfigurationError: a name is not in the profile, a variant has an option that the bundle does not know, or
             there is nothing to measure.
     """
-    hashes = {name: file_sha256(path) for name, path in datalists.items()}
     trainings: dict[str, Training] = {}
     evaluations: list[Evaluation] = []
     targets = list(dict.fromkeys(name for entry in study.measure_on for name in study.profile.members(entry)))

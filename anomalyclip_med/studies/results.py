@@ -76,7 +76,7 @@ def read_results(path: Path) -> list[Result]:
     """Read what :func:`write_results` wrote."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    numbers = {name: int for name in ("seed", "images", "anomalous")}
+    numbers = dict.fromkeys(("seed", "images", "anomalous"), int)
     return [
         Result(
             **{name: numbers.get(name, str)(text) for name, text in row.items() if name not in ("value", "trained")},  # type: ignore[arg-type]

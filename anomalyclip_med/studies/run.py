@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from tabulate import tabulate
 from tqdm import tqdm
 
 from anomalyclip_med import __version__
+from anomalyclip_med.errors import AnomalyClipMedError
 from anomalyclip_med.studies.cells import Workplace, run_cell, start_process
 from anomalyclip_med.studies.config import Study
-from anomalyclip_med.studies.data import write_datalist
-from anomalyclip_med.studies.plan import Evaluation, Plan, Training, used_data
-from anomalyclip_med.studies.results import MEAN, Result
+from anomalyclip_med.studies.data import expected_images, write_datalist
+from anomalyclip_med.studies.estimate import estimate, show
+from anomalyclip_med.studies.plan import Evaluation, Plan, Training, make_plan, used_data
+from anomalyclip_med.studies.results import MEAN, Result, write_results
 from anomalyclip_med.weights import file_sha256
 
 _DEATHS = 2
@@ -24,32 +28,85 @@ _DEATHS = 2
 _SKIP = ("group_auroc", "group_ap", "group_f1_max")
 
 
-def prepare_data(study: Study, data: Path, folder: Path) -> dict[str, Path]:
-    """Write the data list of each data set that the study uses.
+def run_study(study: Study, data: Path, folder: Path, device: str | None = None, jobs: int = 1) -> dict[str, str]:
+    """Run a study to its tables; what is complete in the folder is not run again.
 
-    Raises:
-        ConfigurationError: one is not there.
+    Args:
+        study: the study.
+        data: folder that the profile's folders are relative to.
+        folder: for the results.
+        device: for PyTorch; None for a GPU where there is one.
+        jobs: processes.
+
+    Returns:
+        Why a cell failed, by its folder's name; also those whose data set is not there.
     """
-    lists = {name: folder / "data" / f"{name}.json" for name in used_data(study)}
-    for name, path in lists.items():
-        write_datalist(name, study.profile.data[name], data, path)
-    return lists
+    threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
+    roots = {name: str(data / study.profile.data[name].folder) for name in used_data(study)}
+    workplace = Workplace(folder, roots, device, threads)
+    absent: dict[str, str] = {}
+    hashes, counts = {}, {}
+    for name in roots:
+        try:
+            write_datalist(name, study.profile.data[name], data, workplace.datalist(name))
+        except AnomalyClipMedError as error:
+            absent[name], hashes[name], counts[name] = str(error), "", (0, 0)
+        else:
+            hashes[name] = file_sha256(workplace.datalist(name))
+            content = json.loads(workplace.datalist(name).read_text(encoding="utf-8"))
+            counts[name] = len(content["training"]), len(content["test"])
+    plan = make_plan(study, hashes)
+    print(f"{study.name}: {study.title}\n\n{show(plan, estimate(plan, counts, device), jobs)}\n", flush=True)
+    for name, reason in absent.items():
+        print(f"{name}: left out, {reason}\n", flush=True)
+    failures = run_cells(plan, workplace, jobs, absent)
+    results = list(gather(study, plan, workplace, hashes, failures))
+    write_results(results, folder / "results.csv")
+    write_sheets(study, plan, workplace, failures)
+    write_report(study, results, folder)
+    print(f"\nResults: {folder / 'report.md'}")
+    if failures:
+        print(f"{len(failures)} of {len(plan.trainings) + len(plan.evaluations)} cells failed; the report says why")
+    return failures
 
 
-def run_cells(plan: Plan, workplace: Workplace, jobs: int = 1) -> dict[str, str]:
+def dry_run(study: Study, data: Path, device: str | None = None, jobs: int = 1) -> None:
+    """Print the plan of a study with an estimate of its time.
+
+    Images that are not there are taken to be as many as the registry expects.
+    """
+    counts, rows = {}, []
+    for name in used_data(study):
+        source = study.profile.data[name]
+        here = (data / source.folder).is_dir()
+        counts[name] = expected_images(name, source)
+        rows.append((name, *counts[name], source.folder, "there" if here else "absent"))
+    plan = make_plan(study, dict.fromkeys(counts, ""))
+    print(f"{study.name}: {study.title}\n")
+    print(tabulate(rows, ("data set", "learned from", "measured on", "folder", ""), tablefmt="simple"))
+    print(f"\n{show(plan, estimate(plan, counts, device), jobs)}")
+
+
+def run_cells(plan: Plan, workplace: Workplace, jobs: int, absent: Mapping[str, str]) -> dict[str, str]:
     """Run all cells that are not complete; those that failed before are tried again.
 
     Args:
         plan: the cells.
         workplace: where they are run.
         jobs: processes.
+        absent: why a data set is not there, by its name.
 
     Returns:
         Why a cell failed, by its key. The others are complete.
     """
     cells: dict[str, Training | Evaluation] = {**plan.trainings, **{e.key: e for e in plan.evaluations}}
     waiting = {key: cell for key, cell in cells.items() if not workplace.done(key)}
-    failures: dict[str, str] = {}
+    failures = {
+        key: absent[name]
+        for key, cell in waiting.items()
+        if (name := cell.source if isinstance(cell, Training) else cell.target) in absent
+    }
+    waiting = {key: cell for key, cell in waiting.items() if key not in failures}
     deaths: dict[str, int] = {}
     with tqdm(total=len(cells), initial=len(cells) - len(waiting), unit="cell", desc="study") as bar:
         while waiting:
@@ -102,9 +159,10 @@ def _run(
                 return
 
 
-def gather(study: Study, plan: Plan, workplace: Workplace, failures: dict[str, str]) -> Iterator[Result]:
+def gather(
+    study: Study, plan: Plan, workplace: Workplace, hashes: Mapping[str, str], failures: Mapping[str, str]
+) -> Iterator[Result]:
     """The results of all evaluations, in the order of the plan."""
-    hashes = {name: file_sha256(workplace.datalist(name)) for name in {e.target for e in plan.evaluations}}
     for cell in plan.evaluations:
         source = study.profile.data[cell.target]
         folder = workplace.cell(cell.key)

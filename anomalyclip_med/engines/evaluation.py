@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.utils import ensure_tuple
+from torch import Tensor
 
 from anomalyclip_med.data.datalist import read_datalist
 from anomalyclip_med.data.discovery import open_picture
@@ -28,3 +30,11 @@ def evaluation_items(datalist: str | Path, root: str | Path, section: str = "tes
                 raise ScanError(f"{mask.source}: {mask.shape[:2]} pixels, but its image has {image.shape[:2]}")
         items.append({**entry, "name": str(entry["image"]), "image": image, "mask": masks or None, "slice": 0})
     return items
+
+
+def with_class_names(
+    batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
+) -> tuple[Tensor, Tensor, tuple[()], dict[str, Any]]:
+    """A collated batch as MONAI's evaluator takes it, with the images' classes for texts that name them."""
+    image, label = (batch[name].to(device=device, non_blocking=non_blocking) for name in ("image", "label"))
+    return image, label, (), {"class_names": batch["class"]}

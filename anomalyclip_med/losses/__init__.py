@@ -5,12 +5,12 @@ from anomalyclip_med.losses.anomalyclip import (
     AnomalyCLIPLoss,
     LossTerms,
     Targets,
-    TrainingOutput,
     dice_loss,
     focal_loss,
     global_loss,
     local_loss,
 )
+from anomalyclip_med.networks.detector import TrainingOutput
 
 __all__ = [
     "LOCAL_WEIGHT",

@@ -1,7 +1,8 @@
 """Tensors in, tensors out: the DPAM vision transformer, the prompt learner, AnomalyCLIP, prompt checkpoints."""
 
-from anomalyclip_med.networks.anomalyclip import AnomalyCLIP, DetectorOutput, ScoreSource
+from anomalyclip_med.networks.anomalyclip import AnomalyCLIP, ScoreSource
 from anomalyclip_med.networks.checkpoint import LearnedPrompts, load_prompts, read_prompts, save_prompts
+from anomalyclip_med.networks.detector import Detector, DetectorOutput, Features, TrainingOutput
 from anomalyclip_med.networks.dpam import DPAMAttention, DPAMVisionTransformer
 from anomalyclip_med.networks.embeddings import StateEmbeddings
 from anomalyclip_med.networks.factory import create_model
@@ -12,13 +13,16 @@ __all__ = [
     "AnomalyCLIP",
     "DPAMAttention",
     "DPAMVisionTransformer",
+    "Detector",
     "DetectorOutput",
+    "Features",
     "LearnedPrompts",
     "PromptConfig",
     "PromptLearner",
     "ScoreSource",
     "SingleTensorDetector",
     "StateEmbeddings",
+    "TrainingOutput",
     "create_model",
     "load_prompts",
     "read_prompts",

@@ -15,7 +15,7 @@ from torch import Tensor
 from anomalyclip_med import __version__
 from anomalyclip_med.backbones.state_dict import read_tensor_file
 from anomalyclip_med.errors import ConfigurationError, WeightsError
-from anomalyclip_med.networks.anomalyclip import AnomalyCLIP
+from anomalyclip_med.networks.detector import Detector
 from anomalyclip_med.networks.prompts import PromptConfig
 from anomalyclip_med.weights import file_sha256, verify
 
@@ -120,14 +120,14 @@ def read_prompts(path: str | Path, words: PromptConfig | None = None) -> Learned
     )
 
 
-def load_prompts(detector: AnomalyCLIP, prompts: LearnedPrompts) -> None:
+def load_prompts(detector: Detector, prompts: LearnedPrompts) -> None:
     """Copy learned prompts into a detector of the same prompt configuration.
 
     Raises:
         WeightsError: the prompts were trained with another CLIP, or their shapes do not fit.
     """
     detector.warnings += prompts.check_backbone(detector.backbone_name, detector.backbone_sha256)
-    learned = detector.prompt_learner.learned()
+    learned = detector.learned()
     for name, tensor in prompts.tensors.items():
         expected = tuple(learned[name].shape) if name in learned else None
         if expected != tuple(tensor.shape):
@@ -144,7 +144,7 @@ def load_prompts(detector: AnomalyCLIP, prompts: LearnedPrompts) -> None:
     detector.prompts_trained = prompts.trained
 
 
-def save_prompts(detector: AnomalyCLIP, path: str | Path) -> None:
+def save_prompts(detector: Detector, path: str | Path) -> None:
     """Write the learned prompts as safetensors.
 
     The metadata hold their configuration, the detector's settings and the CLIP's name and SHA-256.
@@ -152,13 +152,13 @@ def save_prompts(detector: AnomalyCLIP, path: str | Path) -> None:
     metadata = {
         "format": FORMAT,
         "package_version": __version__,
-        "config": json.dumps(detector.describe()["prompt_config"], sort_keys=True),
+        "config": json.dumps(detector.describe().get("prompt_config"), sort_keys=True),
         "settings": json.dumps(detector.settings(), sort_keys=True),
         "trained": "true" if detector.prompts_trained else "false",
         "backbone_name": detector.backbone_name,
         "backbone_sha256": detector.backbone_sha256,
     }
-    tensors = {n: p.detach().cpu().contiguous() for n, p in detector.prompt_learner.learned().items()}
+    tensors = {n: p.detach().cpu().contiguous() for n, p in detector.learned().items()}
     save_file(tensors, path, metadata)
 
 

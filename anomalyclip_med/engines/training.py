@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import Sampler
 
 from anomalyclip_med.data.procedural import ProceduralDataset, Settings
-from anomalyclip_med.engines.evaluation import evaluation_items
+from anomalyclip_med.engines.evaluation import class_name, evaluation_items
 from anomalyclip_med.errors import ConfigurationError, ScanError
 from anomalyclip_med.losses import LossTerms, Targets, TrainingOutput
 from anomalyclip_med.networks import Detector, Features
@@ -58,8 +58,8 @@ class LabelledImages(torch.utils.data.Dataset[Item]):
         return {**record, "class": self.class_name(index)}
 
     def class_name(self, index: int) -> str:
-        """What is seen in an image, as the data list tells it."""
-        return str(self._entries[index]["class"])
+        """What is seen in an image; "" where the data list does not tell it."""
+        return class_name(self._entries[index]["class"])
 
     def describe(self) -> dict[str, Any]:
         """Which images these are, as plain values."""
@@ -95,8 +95,8 @@ class ProceduralImages(torch.utils.data.Dataset[Item]):
         return {**self._images[index], "known": True, "class": self.class_name(index)}
 
     def class_name(self, _: int) -> str:
-        """What is seen in an image: nothing that has a name."""
-        return "object"
+        """Nothing that has a name is seen: ""."""
+        return ""
 
     def describe(self) -> dict[str, Any]:
         """Which images these are, as plain values."""

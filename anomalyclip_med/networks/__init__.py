@@ -5,7 +5,6 @@ from anomalyclip_med.networks.checkpoint import LearnedPrompts, load_prompts, re
 from anomalyclip_med.networks.detector import Detector, DetectorOutput, Features, TrainingOutput
 from anomalyclip_med.networks.dpam import DPAMAttention, DPAMVisionTransformer
 from anomalyclip_med.networks.embeddings import StateEmbeddings
-from anomalyclip_med.networks.factory import create_model
 from anomalyclip_med.networks.prompts import PromptConfig, PromptLearner
 from anomalyclip_med.networks.single_tensor import SingleTensorDetector
 
@@ -23,7 +22,6 @@ __all__ = [
     "SingleTensorDetector",
     "StateEmbeddings",
     "TrainingOutput",
-    "create_model",
     "load_prompts",
     "read_prompts",
     "save_prompts",

@@ -58,6 +58,7 @@ class AnomalyCLIP(Detector):
 
     method = "AnomalyCLIP"
     losses = ("both", "global", "local")
+    default_clip = "offline"
 
     vision: DPAMVisionTransformer
     upsample: Tensor

@@ -55,7 +55,8 @@ class Detector(nn.Module, ABC):
     Args:
         backbone: the frozen towers.
         vision: its vision tower as the method runs it.
-        class_name: what the texts name where an image's own class is not known, such as "brain".
+        class_name: what the texts name where an image's own class is not known, such as "brain"; an underscore, as in
+            the names of MVTec AD's folders, is read as a space.
         object_aware: whether the texts name anything at all.
 
     Attributes:
@@ -72,10 +73,12 @@ class Detector(nn.Module, ABC):
 
     method: ClassVar[str]
     """Its name in results."""
+    default_clip: ClassVar[str]
+    """The backbone that it is made for, see :func:`anomalyclip_med.backbones.load_clip`."""
     losses: tuple[str, ...] = ()
     """Terms of the loss that can train it, the default first; empty where nothing is learned."""
-    feature_layers: tuple[int, ...]
-    """Vision blocks, counting from 1, that make the map."""
+    feature_layers: tuple[int, ...] = ()
+    """Vision blocks, counting from 1, that make a map each."""
 
     _text_features: Tensor | None
 
@@ -92,7 +95,7 @@ class Detector(nn.Module, ABC):
         self.prompts_trained = False
         self.register_load_state_dict_post_hook(_forget_file)
         self.vision = vision
-        self.class_name = class_name
+        self.class_name = class_name.replace("_", " ")
         self.object_aware = object_aware
         self.register_buffer("_text_features", None, persistent=False)
         self._text_features_of: tuple[tuple[int, int], ...] = ()
@@ -116,7 +119,7 @@ class Detector(nn.Module, ABC):
 
         Args:
             features: of B images.
-            class_names: of the images, for texts that name them; None for ``class_name``.
+            class_names: of the images, for texts that name them; None, or "" for one, for ``class_name``.
         """
 
     @abstractmethod
@@ -202,9 +205,9 @@ class Detector(nn.Module, ABC):
         """The same for each image, (B, 2, E); (2, E) where the texts do not name the images' classes."""
         if class_names is None or not self.object_aware:
             return self.text_features
-        names = list(dict.fromkeys(class_names))
-        rows = [names.index(name) for name in class_names]
-        return self._of_classes(names)[rows]
+        named = [name.replace("_", " ") or self.class_name for name in class_names]
+        names = list(dict.fromkeys(named))
+        return self._of_classes(names)[[names.index(name) for name in named]]
 
     def _of_classes(self, names: list[str]) -> Tensor:
         learned = self.text_learned()

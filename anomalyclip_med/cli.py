@@ -48,7 +48,17 @@ examples:
 exit status: 0 all scored, 1 something could not be scored (scores.json says what),
 2 nothing could be done (the message says why)"""
 
-_MODEL = ("clip", "activation", "prompts", "device", "image_size", "feature_layers", "batch_size")
+_MODEL = (
+    "method",
+    "class_name",
+    "clip",
+    "activation",
+    "prompts",
+    "device",
+    "image_size",
+    "feature_layers",
+    "batch_size",
+)
 
 _WEIGHTS_NOTE = """\
 Prompts are small; the CLIP they belong to is named by --clip and downloaded by
@@ -224,18 +234,32 @@ def _add_score(commands: Any) -> None:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument_group("model").add_argument
     option(
+        "--method",
+        metavar="NAME",
+        help="anomalyclip (default), or a baseline: clip, clip-ac, winclip, coop, vand",
+    )
+    option(
+        "--class-name",
+        metavar="NAME",
+        help="what the texts of a baseline name, such as brain; labelled images bring their own (default: object)",
+    )
+    option(
         "--clip",
         metavar="NAME",
-        help="offline (default), untrained, open_clip NAME/TAG such as ViT-L-14-336/openai, or a weights file",
+        help="offline, offline-text, untrained, open_clip NAME/TAG such as ViT-L-14-336/openai, or a weights file "
+        "(default: offline; of a baseline the CLIP that it is made for)",
     )
     option("--activation", choices=("quick_gelu", "gelu"), help="for a CLIP file that does not tell its activation")
-    option("--prompts", metavar="NAME", help="name from 'weights list', or a file (default: those for the CLIP)")
+    option(
+        "--prompts", metavar="NAME", help="name from 'weights list', or a file of 'train' (default: those for the CLIP)"
+    )
     option("--device", type=_device, metavar="DEVICE", help="cpu, cuda:0, ... (default: a GPU where there is one)")
     option(
         "--image-size",
         type=_positive,
         metavar="PIXELS",
-        help="side of the model's input (default: 224 offline, else 518)",
+        help="side of the model's input (default: 224 offline, else 518; with clip, clip-ac, coop and winclip the side "
+        "that their CLIP was trained at)",
     )
     option(
         "--feature-layers",
@@ -249,7 +273,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 def _chosen(arguments: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
     """The configuration values that were given, with those of the model."""
     values = {n: getattr(arguments, n) for n in (*_MODEL, *names) if getattr(arguments, n) is not None}
-    if arguments.clip not in (None, "offline", "untrained"):
+    of_authors = arguments.method in (None, "anomalyclip")
+    if of_authors and arguments.clip not in (None, "offline", "offline-text", "untrained"):
         values.setdefault("prompts", "anomalyclip-mvtec")
     return values
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from http.client import HTTPException
 from pathlib import Path
@@ -18,11 +20,12 @@ from anomalyclip_med.backbones.backbone import Backbone
 from anomalyclip_med.backbones.dinov2 import IMAGENET_MEAN, IMAGENET_STD, build_dinov2, is_dinov2
 from anomalyclip_med.backbones.offline import OFFLINE_NAME, OFFLINE_SHA256, PROVENANCE, offline_path
 from anomalyclip_med.backbones.state_dict import read_open_clip_config, read_state_dict
-from anomalyclip_med.backbones.untrained import build_untrained
+from anomalyclip_med.backbones.untrained import add_untrained_text, build_untrained
 from anomalyclip_med.errors import WeightsError
 from anomalyclip_med.weights import file_sha256
 
 _UNTRAINED = "untrained"
+_OFFLINE_TEXT = "offline-text"
 _FILE_SUFFIXES = {".pt", ".pth", ".bin", ".safetensors", ".ckpt"}
 
 
@@ -38,7 +41,8 @@ def load_clip(
         source: One of
 
             - ``"offline"``: the vision-only backbone that `anomalyclip-med weights fetch offline` brings;
-
+            - ``"offline-text"``: the same with a small untrained text tower, for learning prompts where no CLIP can be
+              downloaded; what compares images with given sentences is at chance on it;
             - ``"ARCHITECTURE/TAG"``, e.g. ``"ViT-L-14-336/openai"``: downloaded once through open_clip;
             - the path of a weights file: OpenAI's TorchScript archive, a state dict in OpenAI's or
               open_clip's layout (``.pt``, ``.pth``, ``.bin``, ``.safetensors``), with open_clip's
@@ -68,6 +72,8 @@ def load_clip(
         return _untrained(evidence)
     if source == OFFLINE_NAME:
         return _load(offline_path(), OFFLINE_NAME, evidence)
+    if source == _OFFLINE_TEXT:
+        return _with_untrained_text(_load(offline_path(), OFFLINE_NAME, evidence))
     path = Path(source).expanduser()
     if isinstance(source, Path) or path.suffix in _FILE_SUFFIXES or path.exists():
         return _from_file(path, evidence)
@@ -86,6 +92,22 @@ def _untrained(evidence: list[Evidence]) -> Backbone:
         image_mean=open_clip.OPENAI_DATASET_MEAN,
         image_std=open_clip.OPENAI_DATASET_STD,
         interpolation="bilinear",
+    )
+
+
+def _with_untrained_text(backbone: Backbone) -> Backbone:
+    model, sha256 = add_untrained_text(backbone.visual)
+    warning = (
+        "untrained-text: the text tower is random: prompts can be learned through it, but words mean nothing, and "
+        "methods that only compare images with sentences are at chance"
+    )
+    return replace(
+        backbone,
+        clip=model,
+        name=_OFFLINE_TEXT,
+        sha256=hashlib.sha256(f"{backbone.sha256}{sha256}".encode()).hexdigest(),
+        trained=False,
+        warnings=(*backbone.warnings, warning),
     )
 
 
@@ -199,7 +221,7 @@ def _openai_sha256() -> dict[str, str]:
 
 def _unknown(source: str) -> str:
     """Say that a name is unknown, and which ones are near."""
-    names = [OFFLINE_NAME, _UNTRAINED, *("/".join(pair) for pair in open_clip.list_pretrained())]
+    names = [OFFLINE_NAME, _OFFLINE_TEXT, _UNTRAINED, *("/".join(pair) for pair in open_clip.list_pretrained())]
     architecture = source.partition("/")[0]
     near = [name for name in names if name.partition("/")[0] in (source, architecture)]
     near = near or difflib.get_close_matches(source, names, n=5, cutoff=0.5)

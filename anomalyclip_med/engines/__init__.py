@@ -1,7 +1,7 @@
 """Wiring of MONAI's engines: handlers and the checks that a bundle runs first."""
 
 from anomalyclip_med.data.datalist import datalist_name
-from anomalyclip_med.engines.evaluation import evaluation_items
+from anomalyclip_med.engines.evaluation import evaluation_items, with_class_names
 from anomalyclip_med.engines.feature_cache import CachedFeatures, cached
 from anomalyclip_med.engines.handlers import ScanWriter, SliceProgress, make_output_dir
 from anomalyclip_med.engines.metrics import MetricsWriter
@@ -47,4 +47,5 @@ __all__ = [
     "training_images",
     "training_settings",
     "validation_images",
+    "with_class_names",
 ]

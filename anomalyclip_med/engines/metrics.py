@@ -192,10 +192,9 @@ class MetricsWriter:
         mean = {m: float(np.mean(values)) if values else None for m, values in known.items()}
         # Others than these cannot be compared.
         comparable = self.section == "test" and self.fpr_limit == _PUBLISHED_FPR_LIMIT
+        method = str(self.provenance["model"]["method"]).lower().replace("-", "_")
         published = [
-            f
-            for f in published_figures()
-            if comparable and f.dataset == self.dataset_name and f.method == "anomalyclip"
+            f for f in published_figures() if comparable and f.dataset == self.dataset_name and f.method == method
         ]
         content = {
             **self.provenance,

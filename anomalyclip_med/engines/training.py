@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.utils.data import Sampler
 
 from anomalyclip_med.data.procedural import ProceduralDataset, Settings
-from anomalyclip_med.engines.evaluation import evaluation_items
+from anomalyclip_med.engines.evaluation import class_name, evaluation_items
 from anomalyclip_med.errors import ConfigurationError, ScanError
 from anomalyclip_med.losses import LossTerms, Targets, TrainingOutput
-from anomalyclip_med.networks import AnomalyCLIP
+from anomalyclip_med.networks import Detector, Features
 from anomalyclip_med.weights import file_sha256
 
 Item = dict[str, Any]
-"""``image`` (3, S, S) in [0, 1], ``mask`` (1, S, S) of 0 and 1, ``label`` and ``known``."""
+"""``image`` (3, S, S) in [0, 1], ``mask`` (1, S, S) of 0 and 1, ``label``, ``known`` and ``class``."""
 
 
 class LabelledImages(torch.utils.data.Dataset[Item]):
@@ -54,7 +54,12 @@ class LabelledImages(torch.utils.data.Dataset[Item]):
             raise ScanError(item["failure"])  # else the prompts would learn from a black image
         label = int(item["label"])
         known = label == 0 or bool(item["has_mask"])
-        return {"image": item["image"].as_tensor(), "mask": item["mask"], "label": label, "known": known}
+        record = {"image": item["image"].as_tensor(), "mask": item["mask"], "label": label, "known": known}
+        return {**record, "class": self.class_name(index)}
+
+    def class_name(self, index: int) -> str:
+        """What is seen in an image; "" where the data list does not tell it."""
+        return class_name(self._entries[index]["class"])
 
     def has_both_pixels(self) -> bool:
         """Whether there are normal and anomalous pixels at the model's input size; reads masks until that is clear."""
@@ -98,7 +103,11 @@ class ProceduralImages(torch.utils.data.Dataset[Item]):
         return len(self._images)
 
     def __getitem__(self, index: int) -> Item:
-        return {**self._images[index], "known": True}
+        return {**self._images[index], "known": True, "class": self.class_name(index)}
+
+    def class_name(self, _: int) -> str:
+        """Nothing that has a name is seen: ""."""
+        return ""
 
     def describe(self) -> dict[str, Any]:
         """Which images these are, as plain values."""
@@ -127,23 +136,29 @@ def training_images(
 
 
 def choose_loss(
-    terms: LossTerms | str, detector: AnomalyCLIP, images: LabelledImages | ProceduralImages
+    terms: LossTerms | str, detector: Detector, images: LabelledImages | ProceduralImages
 ) -> tuple[LossTerms, list[str]]:
     """Which losses the data and the detector allow, and warnings of what they cannot teach.
 
     Args:
-        terms: ``both``, ``global``, ``local``; or ``auto``: both, but only the local one without a text tower, whose
-            class token has never been aligned with anything.
+        terms: ``both``, ``global``, ``local``; or ``auto``: the detector's own choice.
         detector: to be trained.
         images: to train on.
 
     Raises:
-        ConfigurationError: the local loss alone on images without masks.
+        ConfigurationError: the detector does not learn, or not by this loss; or the local loss alone on images without
+            masks.
     """
+    if not detector.losses:
+        raise ConfigurationError(f"{detector.method} learns nothing: it scores as it is")
     if terms == "auto":
-        terms = LossTerms.BOTH if detector.prompt_learner.config else LossTerms.LOCAL
+        terms = detector.losses[0]
     elif terms not in set(LossTerms):
         raise ConfigurationError(f"loss={terms!r} is unknown: choose one of auto, {', '.join(LossTerms)}")
+    elif terms not in detector.losses:
+        raise ConfigurationError(
+            f"loss={terms!r} does not train {detector.method}: choose {', '.join(detector.losses)}"
+        )
     terms = LossTerms(terms)
     told = []
     if terms is LossTerms.LOCAL and not images.marked:
@@ -211,8 +226,7 @@ class PromptTraining(nn.Module):
     Args:
         detector: whose prompts are trained.
         terms: the loss that follows; only the global one needs no maps.
-        layers: vision blocks whose maps are trained, among the detector's feature layers. None for the last of them,
-            as the authors train, and without a text tower for all.
+        layers: vision blocks whose maps are trained, among the detector's feature layers; None for its own choice.
 
     Raises:
         ConfigurationError: a layer is not among the detector's.
@@ -222,53 +236,51 @@ class PromptTraining(nn.Module):
     std: Tensor
 
     def __init__(
-        self, detector: AnomalyCLIP, terms: LossTerms | str = LossTerms.BOTH, layers: Sequence[int] | None = None
+        self, detector: Detector, terms: LossTerms | str = LossTerms.BOTH, layers: Sequence[int] | None = None
     ) -> None:
         super().__init__()
-        have = list(detector.vision.feature_layers)
-        if layers is None:
-            layers = have[-1:] if detector.prompt_learner.config else have
-        if not layers or not set(layers) <= set(have):
+        have = list(detector.feature_layers)
+        if layers is not None and not (layers and set(layers) <= set(have)):
             raise ConfigurationError(f"train_layers={list(layers)} must be among the feature layers {have}")
         self.detector = detector
         self.maps = LossTerms(terms) is not LossTerms.GLOBAL
-        self.trained_layers = [have.index(layer) for layer in layers]
+        self.trained_layers = layers
         self.register_buffer("mean", torch.tensor(detector.image_mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(detector.image_std).view(1, 3, 1, 1), persistent=False)
 
-    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Image features (B, E) and patch features (B, layers, 1 + P, E) of RGB images in [0, 1]."""
+    def encode(self, images: Tensor) -> Features:
+        """What the frozen tower makes of RGB images in [0, 1]."""
         with torch.no_grad():
-            image_features, patch_features = self.detector.encode_image((images - self.mean) / self.std)
-        return image_features, torch.stack(patch_features, dim=1)
+            return self.detector.encode_image((images - self.mean) / self.std)
 
-    def forward(self, features: tuple[Tensor, Tensor] | Tensor) -> TrainingOutput | Tensor:
+    def forward(self, features: Features | Tensor, class_names: Sequence[str] | None = None) -> TrainingOutput | Tensor:
         """Evaluate images (B, 3, S, S) in [0, 1], or what :meth:`encode` made of them.
+
+        Args:
+            features: or images.
+            class_names: of the images, for texts that name them.
 
         Returns:
             In training mode what the loss takes; else (B, 2, S, S) in [0, 1], map and image score, as
             :class:`anomalyclip_med.networks.SingleTensorDetector` has it.
         """
-        image_features, patch_features = self.encode(features) if isinstance(features, Tensor) else features
-        layers = list(patch_features.unbind(dim=1))
+        if isinstance(features, Tensor):
+            features = self.encode(features)
         if self.training:
-            trained = [layers[i] for i in self.trained_layers]
-            maps = self.detector.upsampled_maps(trained) if self.maps else None
-            return TrainingOutput(image_features, self.detector.text_features, maps)
-        score, anomaly_map = self.detector.score_features(image_features, layers)
+            return self.detector.training_output(features, class_names, self.trained_layers, self.maps)
+        score, anomaly_map = self.detector.score_features(features, class_names)
         return torch.cat([anomaly_map, score[:, None, None, None].expand_as(anomaly_map)], dim=1)
 
 
 def prepare_batch(
     batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
-) -> tuple[Any, Targets]:
-    """A collated batch as MONAI's engines take it: images, or features where they are cached, and targets."""
+) -> tuple[Any, Targets, tuple[()], dict[str, Any]]:
+    """A collated batch as MONAI's engines take it: images, or features where they are cached, targets and classes."""
 
     def moved(name: str) -> Tensor:
         return batch[name].to(device=device, non_blocking=non_blocking)
 
-    if "image" in batch:
-        inputs: Any = moved("image")
-    else:
-        inputs = moved("image_features").float(), moved("patch_features").float()
-    return inputs, Targets(moved("label"), moved("mask")[:, 0].float(), moved("known"))
+    features = batch.keys() - {"image", "mask", "label", "known", "class"}
+    inputs: Any = moved("image") if "image" in batch else {name: moved(name).float() for name in features}
+    targets = Targets(moved("label"), moved("mask")[:, 0].float(), moved("known"))
+    return inputs, targets, (), {"class_names": batch["class"]}

@@ -30,7 +30,7 @@ from anomalyclip_med.engines.training import (
 )
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.metrics import ImageMetric, PixelMetric
-from anomalyclip_med.networks import AnomalyCLIP, save_prompts
+from anomalyclip_med.networks import Detector, save_prompts
 
 _METRICS = {
     "image_auroc": ("image", "auroc"),
@@ -154,7 +154,7 @@ class PromptsWriter:
 
     def __init__(
         self,
-        detector: AnomalyCLIP,
+        detector: Detector,
         output_dir: str | Path,
         settings: Mapping[str, Any],
         validator: Engine | None = None,
@@ -241,7 +241,7 @@ class Resume:
 
     def __init__(
         self,
-        detector: AnomalyCLIP,
+        detector: Detector,
         optimizer: torch.optim.Optimizer,
         output_dir: str | Path,
         settings: Mapping[str, Any],
@@ -346,9 +346,7 @@ def make_validator(
     )
 
 
-def training_settings(
-    detector: AnomalyCLIP, images: LabelledImages | ProceduralImages, **settings: Any
-) -> dict[str, Any]:
+def training_settings(detector: Detector, images: LabelledImages | ProceduralImages, **settings: Any) -> dict[str, Any]:
     """What a training run depends on, as plain values: the model, the images and the options."""
     return {"model": detector.describe(), "images": images.describe(), **settings}
 
@@ -367,7 +365,7 @@ def make_schedule(name: str, optimizer: torch.optim.Optimizer, steps: int) -> LR
 
 
 def training_handlers(
-    detector: AnomalyCLIP,
+    detector: Detector,
     optimizer: torch.optim.Optimizer,
     output_dir: str | Path,
     settings: Mapping[str, Any],
@@ -436,15 +434,15 @@ def _tensorboard(folder: Path, validator: SupervisedEvaluator | None) -> TensorB
 class _Prompts:
     """The learned tensors alone as a state."""
 
-    def __init__(self, detector: AnomalyCLIP) -> None:
+    def __init__(self, detector: Detector) -> None:
         self.detector = detector
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {name: p.detach() for name, p in self.detector.prompt_learner.learned().items()}
+        return {name: p.detach() for name, p in self.detector.learned().items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
-            for name, parameter in self.detector.prompt_learner.learned().items():
+            for name, parameter in self.detector.learned().items():
                 parameter.copy_(state[name])
 
 

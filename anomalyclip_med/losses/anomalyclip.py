@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anomalyclip_med.networks.maps import TEMPERATURE
+from anomalyclip_med.networks.detector import TrainingOutput
 
 LOCAL_WEIGHT = 4.0
 """Of the local loss against the global one in the authors' training."""
@@ -18,18 +18,17 @@ _FOCAL_SMOOTHING = 1e-5
 _DICE_SMOOTHING = 1.0
 
 
-def global_loss(image_features: Tensor, text_features: Tensor, labels: Tensor) -> Tensor:
+def global_loss(image_logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of the image's similarities to the normal and the abnormal state.
 
     Args:
-        image_features: (B, E), L2-normalised.
-        text_features: (2, E), normal first, L2-normalised.
+        image_logits: (B, 2), the similarities over the temperature, normal first.
         labels: (B,) integer, 0 normal and 1 anomalous.
 
     Returns:
         Scalar, mean over the batch.
     """
-    return F.cross_entropy(image_features @ text_features.T / TEMPERATURE, labels)
+    return F.cross_entropy(image_logits, labels)
 
 
 def local_loss(layer_maps: Tensor, masks: Tensor) -> Tensor:
@@ -90,20 +89,6 @@ class LossTerms(StrEnum):
     LOCAL = "local"
 
 
-class TrainingOutput(NamedTuple):
-    """What a detector gives to the loss.
-
-    Attributes:
-        image_features: (B, E), L2-normalised.
-        text_features: (2, E), normal first, L2-normalised.
-        layer_maps: (layers, B, H, W) abnormal probabilities; None where only the global loss is taken.
-    """
-
-    image_features: Tensor
-    text_features: Tensor
-    layer_maps: Tensor | None
-
-
 class Targets(NamedTuple):
     """What is known of a batch.
 
@@ -135,9 +120,9 @@ class AnomalyCLIPLoss(nn.Module):
     def forward(self, output: TrainingOutput, targets: Targets) -> Tensor:
         """Scalar, mean over the batch."""
         # Nothing but a graph: a batch without any marked image still has a gradient, of zero.
-        loss = 0 * output.text_features.sum()
+        loss = 0 * output.image_logits.sum()
         if self.terms is not LossTerms.LOCAL:
-            loss = loss + global_loss(output.image_features, output.text_features, targets.labels)
+            loss = loss + global_loss(output.image_logits, targets.labels)
         known = targets.known
         if self.terms is not LossTerms.GLOBAL and bool(known.any()):
             assert output.layer_maps is not None

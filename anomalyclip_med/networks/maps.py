@@ -12,24 +12,43 @@ TEMPERATURE = 0.07
 """Of every softmax over (normal, abnormal); the paper's, not CLIP's learned logit scale."""
 
 
-def abnormal_log_odds(features: Tensor, text_features: Tensor) -> Tensor:
+def state_logits(features: Tensor, text_features: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """Similarities to the normal and the abnormal state, over the temperature.
+
+    Args:
+        features: (B, ..., E), of any length: they are L2-normalised here.
+        text_features: (2, E), normal first, L2-normalised; or (B, 2, E), a pair for each image.
+        temperature: that they are divided by.
+
+    Returns:
+        (B, ..., 2).
+    """
+    features = F.normalize(features, dim=-1)
+    if text_features.ndim == 2:
+        return features @ text_features.T / temperature
+    of_images = features.reshape(len(features), -1, features.shape[-1]) @ text_features.mT / temperature
+    return of_images.reshape(*features.shape[:-1], 2)
+
+
+def abnormal_log_odds(features: Tensor, text_features: Tensor, temperature: float = TEMPERATURE) -> Tensor:
     """Log-odds of abnormal: their sigmoid is the abnormal entry of the softmax over the two similarities.
 
     Args:
-        features: (..., E), of any length: they are L2-normalised here.
-        text_features: (2, E), normal first, L2-normalised.
+        features: (B, ..., E), of any length: they are L2-normalised here.
+        text_features: (2, E), normal first, L2-normalised; or (B, 2, E), a pair for each image.
+        temperature: of the softmax.
 
     Returns:
-        (...), in [-2 / TEMPERATURE, 2 / TEMPERATURE].
+        (B, ...), in [-2 / temperature, 2 / temperature].
     """
-    similarity = F.normalize(features, dim=-1) @ text_features.T / TEMPERATURE
-    return similarity[..., 1] - similarity[..., 0]
+    logits = state_logits(features, text_features, temperature)
+    return logits[..., 1] - logits[..., 0]
 
 
-def upsampling_matrix(grid: int, size: int) -> Tensor:
-    """Bilinear upsampling (align_corners=False) of ``grid`` values to ``size`` values as a (size, grid) matrix."""
+def upsampling_matrix(grid: int, size: int, align_corners: bool = False) -> Tensor:
+    """Bilinear upsampling of ``grid`` values to ``size`` values as a (size, grid) matrix."""
     identity = torch.eye(grid)[None]
-    return F.interpolate(identity, size=size, mode="linear", align_corners=False)[0].T.contiguous()
+    return F.interpolate(identity, size=size, mode="linear", align_corners=align_corners)[0].T.contiguous()
 
 
 def smoothing_matrix(size: int, sigma: float) -> Tensor:

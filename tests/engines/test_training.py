@@ -118,16 +118,17 @@ def test_a_run_is_a_plain_loop_with_adam_and_a_cosine(tmp_path: Path, accumulate
     detector = create_model("untrained", image_size=70, seed=5)
     images = ProceduralDataset(8, seed=5, size=70)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (detector.image_mean, detector.image_std))
-    _, features = detector.encode_image((torch.stack([images[i]["image"] for i in range(8)]) - mean) / std)
+    features = detector.encode_image((torch.stack([images[i]["image"] for i in range(8)]) - mean) / std)
     masks = torch.stack([images[i]["mask"][0] for i in range(8)])
-    optimizer = torch.optim.Adam(detector.train().prompt_learner.learned().values(), lr=0.01, betas=(0.5, 0.999))
+    optimizer = torch.optim.Adam(detector.train().learned().values(), lr=0.01, betas=(0.5, 0.999))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4)
     generator = torch.Generator().manual_seed(5)
     expected = []
     for _ in range(2):
         total = 0.0
         for chosen in torch.randperm(8, generator=generator).split(4):
-            loss = 4 * local_loss(detector.upsampled_maps([features[-1][chosen]]), masks[chosen])
+            output = detector.training_output({name: f[chosen] for name, f in features.items()})
+            loss = 4 * local_loss(output.layer_maps, masks[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -217,7 +218,7 @@ def test_the_best_epoch_is_kept_and_training_ends_early(folder: Path, tmp_path: 
     assert train(tmp_path, **options) == record  # started again, it has ended
     assert record["best_epoch"] == 1
     assert len({epoch["pixel_auroc"] for epoch in record["epochs"]}) == 1
-    start = create_model("untrained", image_size=70).prompt_learner.learned()
+    start = create_model("untrained", image_size=70).learned()
     for name, tensor in load_file(tmp_path / "prompts.safetensors").items():
         assert torch.equal(tensor, start[name])
 

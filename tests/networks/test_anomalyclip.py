@@ -45,10 +45,10 @@ def test_equals_the_plain_arithmetic(
         small_state, small_prompts, x, layers, side_blocks, dpam, sigma
     )
     out = detector(x)
-    actual_image, actual_patches = detector.encode_image(x)
+    features = detector.encode_image(x)
     torch.testing.assert_close(detector.text_features, text, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(actual_image, image_features, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(actual_patches, patch_features, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(features["image_features"], image_features, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(features["patch_features"], torch.stack(patch_features, dim=1), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(out.score, scores, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(out.anomaly_map[:, 0], maps, rtol=1e-4, atol=1e-6)
     assert maps.std() > 0.01  # the case says something
@@ -108,10 +108,9 @@ def test_only_the_prompts_train_and_the_vision_tower_keeps_no_graph(small_clip: 
         "prompt_learner.compound_prompts_text.1",
     }
     x = images(1, 56).requires_grad_()
-    image_features, patch_features = detector.encode_image(x)
-    assert not image_features.requires_grad
-    assert not any(p.requires_grad for p in patch_features)
-    detector.layer_maps(images(1, 56)).mean().backward()
+    features = detector.encode_image(x)
+    assert not any(f.requires_grad for f in features.values())
+    detector.training_output(features).layer_maps.mean().backward()
     assert detector.prompt_learner.ctx_neg.grad.abs().sum() > 0
 
 
@@ -123,6 +122,28 @@ def test_object_aware_prompts_put_the_class_name_in_the_words(small_state, small
     detector = create_model(small_clip, path, 56, (6,), dpam_layers=4, prompt_config=config)
     expected = plain.encode_prompts(small_state, prompts, ("brain.", "damaged brain."))
     torch.testing.assert_close(detector.text_features, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_object_aware_prompts_name_each_images_own_class(small_state, small_clip) -> None:
+    """In one batch, in training and eval; prompts that are not ignore the classes."""
+    config = PromptConfig(deep_depth=3, object_aware=True)
+    detector = create_model(small_clip, None, 56, (2, 6), dpam_layers=4, prompt_config=config)
+    with torch.no_grad():
+        for tensor in detector.learned().values():
+            tensor.mul_(50)
+    names, x = ["metal nut", "brain", "metal nut"], images(3, 56)
+    together = detector(x, names)
+    prompts = {name: p.detach() for name, p in detector.learned().items()}
+    logits = detector.train().training_output(detector.encode_image(x), names).image_logits
+    for row, name in enumerate(names):
+        words = (f"{name}.", f"damaged {name}.")
+        scores, maps, *_ = plain.score(small_state, prompts, x[row : row + 1], (2, 6), range(3, 7), words=words)
+        torch.testing.assert_close(together.score[row : row + 1], scores, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(together.anomaly_map[row], maps, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(logits[row].softmax(0)[1], scores[0], rtol=1e-4, atol=1e-5)
+    assert (together.score - detector.eval()(x).score).abs().max() > 1e-3  # which say "object"
+    agnostic = create_model(small_clip, None, 56, prompt_config=PromptConfig(deep_depth=3))
+    assert torch.equal(agnostic(x, names).score, agnostic(x).score)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +188,7 @@ def test_full_size_equals_the_plain_arithmetic(tmp_path: Path) -> None:
     out = detector(x)
     for actual, expected in (
         (detector.text_features, text),
-        (detector.encode_image(x)[0], image_features),
+        (detector.encode_image(x)["image_features"], image_features),
         (out.score, scores),
         (out.anomaly_map[:, 0], maps),
     ):

@@ -15,6 +15,7 @@ from anomalyclip_med.engines.training import (
     choose_loss,
     prepare_batch,
     training_images,
+    use_amp,
 )
 from anomalyclip_med.engines.training_handlers import (
     PromptsWriter,
@@ -52,6 +53,7 @@ __all__ = [
     "summary_writer",
     "training_images",
     "training_settings",
+    "use_amp",
     "validation_images",
     "validation_metric",
 ]

@@ -90,10 +90,7 @@ class Resume:
                 f"{self.path} is of a run with other settings or images: name another folder, or remove it"
             )
         epochs = engine.state.max_epochs
-        objects = self._stateful(engine)
-        if "scaler" not in content:
-            objects.pop("scaler", None)  # begun on a device without mixed precision
-        Checkpoint.load_objects(objects, content)
+        Checkpoint.load_objects(self._stateful(engine), content)
         engine.state.max_epochs = epochs  # which may have been raised
         if not dist.is_initialized() or dist.get_rank() == 0:
             print(f"Going on after iteration {engine.state.iteration}: {self.path}")

@@ -251,6 +251,17 @@ class PromptTraining(nn.Module):
         return torch.cat([anomaly_map, score[:, None, None, None].expand_as(anomaly_map)], dim=1)
 
 
+def use_amp(mixed_precision: bool, device: torch.device | str) -> bool:
+    """Whether MONAI's trainer is to compute in mixed precision.
+
+    Raises:
+        ConfigurationError: it is asked for elsewhere than on an NVIDIA GPU: MONAI's engines autocast there only.
+    """
+    if mixed_precision and torch.device(device).type != "cuda":
+        raise ConfigurationError(f"mixed_precision is for NVIDIA GPUs, the device is {device}")
+    return mixed_precision
+
+
 def prepare_batch(
     batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
 ) -> tuple[Any, Targets]:

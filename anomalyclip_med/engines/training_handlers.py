@@ -204,7 +204,7 @@ def summary_writer(output_dir: str | Path) -> SummaryWriter:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise ConfigurationError("tensorboard is not installed: pip install tensorboard") from None
+        raise ConfigurationError("tensorboard is not installed: pip install 'anomalyclip-med[tracking]'") from None
     return SummaryWriter(str(Path(output_dir).expanduser() / "tensorboard"))
 
 

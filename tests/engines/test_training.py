@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 import torch
+from ignite.engine import Engine
 from safetensors.torch import load_file
 
 from anomalyclip_med import create_model
 from anomalyclip_med.bundle import bundle_dir, run_bundle
 from anomalyclip_med.data.procedural import ProceduralDataset, write_folder
-from anomalyclip_med.engines import BatchShares
+from anomalyclip_med.engines import BatchShares, PromptTraining, Resume, make_schedule, training_images
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.losses import local_loss
 from anomalyclip_med.networks import AnomalyCLIP
@@ -160,6 +161,36 @@ def test_a_killed_run_goes_on_to_the_same_prompts(plain: Path, tmp_path: Path) -
     assert furthest(plain, tmp_path) <= 1e-6
 
 
+@pytest.mark.slow
+def test_two_killed_ranks_go_on_to_the_same_prompts(tmp_path: Path) -> None:
+    """Both and their launcher are killed in the middle of an epoch of five steps."""
+
+    def start(output: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command(output, "--save_interval", "3", ranks=2),
+            env=ENVIRONMENT,
+            cwd=REPOSITORY,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert start(whole).wait() == 0
+    process = start(cut)
+    while not (cut / "checkpoint.pt").exists() and process.poll() is None:
+        time.sleep(0.005)
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(workers) == 2
+    for pid in (process.pid, *map(int, workers)):
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+    assert torch.load(cut / "checkpoint.pt", weights_only=True)["trainer"]["iteration"] % 5
+    assert start(cut).wait() == 0
+    one, other = (json.loads((folder / "training.json").read_text()) for folder in (whole, cut))
+    assert losses(other) == pytest.approx(losses(one), rel=1e-6)
+    assert furthest(whole, cut) <= 1e-6
+
+
 def test_a_folder_of_another_run_is_not_gone_on_with(plain: Path) -> None:
     with pytest.raises(ConfigurationError, match="other settings"):
         train(plain, learning_rate=0.5)
@@ -258,6 +289,9 @@ def test_without_masks_only_the_global_loss_is_trained_and_told(folder: Path, tm
         ({"metric": "image_ap", "validation_section": "normal"}, "needs normal and anomalous images"),
         ({"metric": "pixel_ap", "validation_section": "unmarked"}, "no anomalous image under"),
         ({"train_layers": [5]}, "train_layers"),
+        ({"few_shot": 0}, "few_shot=0 must be"),
+        ({"few_shot": 2, "procedural": 8}, "few_shot chooses from a data list"),
+        ({"mixed_precision": True}, "mixed_precision is for NVIDIA GPUs, the device is cpu"),
         ({"schedule": "step"}, "schedule='step'"),
         ({"accumulate": 5}, "does not divide"),
         ({"cache": "memory", "cache_dtype": "int8"}, "cache_dtype"),
@@ -267,18 +301,66 @@ def test_without_masks_only_the_global_loss_is_trained_and_told(folder: Path, tm
 )
 def test_wrong_options_are_named(folder: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        train(tmp_path, **of_folder(folder), **options)
+        train(tmp_path, **(of_folder(folder) | options))
 
 
-def test_tensorboard_holds_losses_or_is_asked_for(tmp_path: Path) -> None:
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: F401
-    except ImportError:
-        with pytest.raises(ConfigurationError, match="pip install tensorboard"):
-            train(tmp_path, tensorboard=True)
-    else:
-        train(tmp_path, tensorboard=True)
-        assert list((tmp_path / "tensorboard").glob("events.*"))
+def test_few_images_are_chosen_by_seed_of_each_class_and_label(folder: Path) -> None:
+    entries = json.loads((folder / "datalist.json").read_text())
+    section = [entry | {"class": f"c{n % 2}"} for n, entry in enumerate([*entries["training"], *entries["validation"]])]
+    count = min(sum(e["class"] == c and e["label"] == label for e in section) for c in ("c0", "c1") for label in (0, 1))
+    (folder / "classes.json").write_text(json.dumps({"training": section}))
+
+    def choose(few_shot: int, seed: int) -> list[int]:
+        images = training_images(folder / "classes.json", folder, "training", dict, few_shot=few_shot, seed=seed)
+        chosen = images.describe()["chosen"]
+        assert len(images) == images.describe()["images"] == len(chosen)
+        return chosen
+
+    choices = [choose(1, seed) for seed in range(8)]
+    assert choices[0] == choose(1, 0)
+    assert len({tuple(chosen) for chosen in choices}) > 1
+    for chosen in [*choices, choose(count, 0)]:
+        assert chosen == sorted(set(chosen))
+        kinds = [(section[i]["class"], section[i]["label"]) for i in chosen]
+        assert {kinds.count(kind) for kind in kinds} == {len(chosen) // 4}
+        assert set(kinds) == {("c0", 0), ("c0", 1), ("c1", 0), ("c1", 1)}
+    with pytest.raises(
+        ConfigurationError, match=rf"has {count} \w+ images of 'c[01]', few_shot={count + 1} needs more"
+    ):
+        choose(count + 1, 0)
+
+
+def test_fine_tuning_with_few_images_starts_from_given_prompts(plain: Path, folder: Path, tmp_path: Path) -> None:
+    options = {**of_folder(folder), "few_shot": 2, "prompts": str(plain / "prompts.safetensors"), "learning_rate": 0.0}
+    record = train(tmp_path, **options, epochs=1)
+    assert len(record["settings"]["images"]["chosen"]) == 4
+    assert furthest(plain, tmp_path) == 0
+    with pytest.raises(ConfigurationError, match="other settings or images"):
+        train(tmp_path, **(options | {"few_shot": 1}))
+
+
+def test_the_scale_of_mixed_precision_is_saved_and_restored(tmp_path: Path) -> None:
+    """A scaler of the CPU on a plain engine: the trainer itself has one on a GPU only."""
+    network = PromptTraining(create_model("untrained", image_size=70)).train()
+    optimizer = torch.optim.SGD(network.detector.prompt_learner.learned().values(), lr=0.0)
+
+    def run(scaler: torch.amp.GradScaler, epochs: int) -> None:
+        def step(engine: Engine, batch: int) -> None:
+            scaler.scale(network.detector.text_features.sum()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+
+        engine = Engine(step)
+        engine.scaler = scaler
+        Resume(network, optimizer, make_schedule("constant", optimizer, 1), tmp_path, {}).attach(engine)
+        engine.run([0, 1, 2], max_epochs=epochs)
+
+    first = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+    run(first, 1)
+    assert first.state_dict() | {"scale": 16.0, "_growth_tracker": 1} == first.state_dict()
+    second = torch.amp.GradScaler("cpu")
+    run(second, 1)  # which has nothing left to do
+    assert second.state_dict() == first.state_dict()
 
 
 def test_pieces_of_ranks_are_the_batches() -> None:

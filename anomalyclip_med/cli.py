@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,7 @@ Learn prompts from labelled images, or from drawn ones:
   anomalyclip-med datasets prepare visa ~/data/VisA
   anomalyclip-med train ~/data/VisA/datalist.json --section test -o trained
   anomalyclip-med train --procedural 2000 -o trained
+  anomalyclip-med train ~/data/mine/datalist.json --few-shot 8 --prompts auto -o mine
   anomalyclip-med score scans/ -o out --prompts trained/prompts.safetensors
 
 OUT receives prompts.safetensors, which hold the settings that they were learned
@@ -96,6 +99,7 @@ after an interruption: it goes on where it was."""
 
 _TRAIN_OPTIONS = (
     "section",
+    "few_shot",
     "procedural",
     "validation_section",
     "metric",
@@ -108,6 +112,7 @@ _TRAIN_OPTIONS = (
     "cache",
     "cache_dtype",
     "tensorboard",
+    "tracking",
 )
 
 _CALIBRATE = """\
@@ -124,6 +129,8 @@ of the same scanner, protocol and kind of patient, and as many as possible: of
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
+    # MONAI imports MLflow wherever it is installed, and MLflow reports its use to its makers.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     arguments = _parser().parse_args(argv)
     try:
         return arguments.run(arguments)
@@ -231,7 +238,11 @@ def _add_score(commands: Any) -> None:
     score.set_defaults(run=_score)
 
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
+def _add_model(
+    parser: argparse.ArgumentParser,
+    prompts: str = "name from 'weights list', or a file (default: those for the CLIP)",
+    batch_size: str = "slices at a time (default: 4)",
+) -> None:
     option = parser.add_argument_group("model").add_argument
     option(
         "--method",
@@ -250,9 +261,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "(default: offline; of a baseline the CLIP that it is made for)",
     )
     option("--activation", choices=("quick_gelu", "gelu"), help="for a CLIP file that does not tell its activation")
-    option(
-        "--prompts", metavar="NAME", help="name from 'weights list', or a file of 'train' (default: those for the CLIP)"
-    )
+    option("--prompts", metavar="NAME", help=prompts)
     option("--device", type=_device, metavar="DEVICE", help="cpu, cuda:0, ... (default: a GPU where there is one)")
     option(
         "--image-size",
@@ -267,7 +276,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar="N,N,...",
         help="blocks that make the map (default: those that the prompts were learned for)",
     )
-    option("--batch-size", type=_positive, metavar="SLICES", help="slices at a time (default: 4)")
+    option("--batch-size", type=_positive, metavar="N", help=batch_size)
 
 
 def _chosen(arguments: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
@@ -477,6 +486,7 @@ def _add_train(commands: Any) -> None:
         "--root", type=Path, metavar="FOLDER", help="that the list's paths are relative to (default: the list's folder)"
     )
     option("--section", metavar="NAME", help="of the list, to learn from (default: training)")
+    option("--few-shot", type=_positive, metavar="K", help="learn from K images of each class and label (default: all)")
     option("--validation-section", metavar="NAME", help="of the list, to choose the best epoch by (default: none)")
     option("--metric", metavar="NAME", help="what is best: image_auroc (default), image_ap, pixel_auroc, pixel_aupro")
     option("--patience", type=_positive, metavar="EPOCHS", help="without a better metric, then training ends")
@@ -488,7 +498,13 @@ def _add_train(commands: Any) -> None:
     option("--cache", metavar="WHERE", help="keep image features: 'memory', or a folder (default: not)")
     option("--cache-dtype", choices=("float32", "float16"), help="of kept features (default: float32)")
     option("--tensorboard", action="store_const", const=True, help="write losses and metrics for TensorBoard")
-    _add_model(train)
+    option("--tracking", choices=("mlflow",), help="record the run with MLflow, in OUT/mlruns.db")
+    _add_model(
+        train,
+        prompts="to start from: a file, a name from 'weights list', or auto: those shipped for the offline backbone, "
+        "random vectors for any other (default: random vectors)",
+        batch_size="images per step (default: 8)",
+    )
     train.set_defaults(run=_train)
 
 
@@ -501,8 +517,10 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.datalist:
         options["datalist"] = str(arguments.datalist)
         options["dataset_dir"] = str(arguments.root or arguments.datalist.parent)
+    if arguments.tracking and not find_spec("mlflow"):
+        raise ConfigurationError("mlflow is not installed: pip install 'anomalyclip-med[tracking]'")
     logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it announces its own logging file
-    run_bundle("anomalyclip_zero_shot", ["inference.json", "train.json"], output_dir=arguments.output, **options)
+    run_bundle("anomalyclip_zero_shot", ["inference.json", "train.json"], output_dir=str(arguments.output), **options)
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from anomalyclip_med.data.datalist import datalist_name
 from anomalyclip_med.engines.batches import BatchProgress, BatchShares
-from anomalyclip_med.engines.evaluation import evaluation_items, with_class_names
+from anomalyclip_med.engines.evaluation import evaluation_items
 from anomalyclip_med.engines.feature_cache import CachedFeatures, cached
 from anomalyclip_med.engines.handlers import ScanWriter, SliceProgress, make_output_dir
 from anomalyclip_med.engines.metrics import MetricsWriter
@@ -56,5 +56,4 @@ __all__ = [
     "use_amp",
     "validation_images",
     "validation_metric",
-    "with_class_names",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import secrets
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
-from tqdm import tqdm
+from torch.utils.data import Dataset, default_collate
+from tqdm import trange
 
 from anomalyclip_med import __version__
 from anomalyclip_med.engines.training import Item, LabelledImages, ProceduralImages, PromptTraining
 from anomalyclip_med.errors import ConfigurationError
 
+_BATCH = 8
+_TARGETS = ("mask", "label", "known")
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
@@ -66,9 +69,11 @@ class CachedFeatures(Dataset[Item]):
             image_side = {"package_version": __version__, **network.detector.image_side()}
             common = image_side | {"dtype": dtype, "preprocessing": preprocessing}
             self._files = [folder / f"{_key(common, images.identity(i))}.safetensors" for i in missing]
-            # Files are there for all ranks, so each makes its part of them.
+            # Files are there for all ranks, so each makes its part of them; and for all processes that run at the same
+            # time, which in different orders hardly ever make the same one.
             rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
             missing = [i for i in missing[rank::ranks] if not self._files[i].exists()]
+            random.Random(secrets.token_bytes(8)).shuffle(missing)
         self._images = images
         self._encode(images, missing, network, torch.device(device))
         if dist.is_initialized():
@@ -78,8 +83,9 @@ class CachedFeatures(Dataset[Item]):
         return len(self._images)
 
     def __getitem__(self, index: int) -> Item:
-        item = load_file(self._files[index]) if self._files else self._held[index]
-        return {**item, "class": self._images.class_name(index)}
+        tensors = load_file(self._files[index]) if self._files else dict(self._held[index])
+        known = {name: tensors.pop(name) for name in _TARGETS}
+        return {"features": tensors, **known, **self._images.about(index)}
 
     def _encode(
         self,
@@ -88,9 +94,11 @@ class CachedFeatures(Dataset[Item]):
         network: PromptTraining,
         device: torch.device,
     ) -> None:
-        loader = DataLoader(Subset(images, missing), batch_size=8)
-        waiting = iter(missing)
-        for batch in tqdm(loader, unit="batch", desc="features", disable=not missing):
+        for first in trange(0, len(missing), _BATCH, unit="batch", desc="features", disable=not missing):
+            chosen = [i for i in missing[first : first + _BATCH] if not (self._files and self._files[i].exists())]
+            if not chosen:
+                continue
+            batch = default_collate([images[i] for i in chosen])
             features = network.encode(batch["image"].to(device))
             made = {
                 **{name: values.to(self._dtype).cpu() for name, values in features.items()},
@@ -98,8 +106,8 @@ class CachedFeatures(Dataset[Item]):
                 "label": batch["label"],
                 "known": batch["known"],
             }
-            for row in range(len(batch["label"])):
-                self._keep(next(waiting), {name: values[row].clone() for name, values in made.items()})
+            for row, index in enumerate(chosen):
+                self._keep(index, {name: values[row].clone() for name, values in made.items()})
 
     def _keep(self, index: int, item: dict[str, Tensor]) -> None:
         if self._files is None:

@@ -12,15 +12,16 @@ import torch
 from monai.data import Dataset
 from torch import Tensor, nn
 
+from anomalyclip_med.data.datalist import NO_CLASS
 from anomalyclip_med.data.procedural import ProceduralDataset, Settings
-from anomalyclip_med.engines.evaluation import class_name, evaluation_items
+from anomalyclip_med.engines.evaluation import evaluation_items
 from anomalyclip_med.errors import ConfigurationError, ScanError
 from anomalyclip_med.losses import LossTerms, Targets, TrainingOutput
 from anomalyclip_med.networks import Detector, Features
 from anomalyclip_med.weights import file_sha256
 
 Item = dict[str, Any]
-"""``image`` (3, S, S) in [0, 1], ``mask`` (1, S, S) of 0 and 1, ``label``, ``known`` and ``class``."""
+"""``image`` (3, S, S) in [0, 1], ``mask`` (1, S, S) of 0 and 1, ``label``, ``known``; ``name``, ``class``, ``group``."""
 
 
 class LabelledImages(torch.utils.data.Dataset[Item]):
@@ -64,15 +65,15 @@ class LabelledImages(torch.utils.data.Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         item = self._read[index]
         if item["failure"]:
-            raise ScanError(item["failure"])  # else the prompts would learn from a black image
+            raise ScanError(item["failure"])  # else a black image would be learned from, or measured on
         label = int(item["label"])
         known = label == 0 or bool(item["has_mask"])
         record = {"image": item["image"].as_tensor(), "mask": item["mask"], "label": label, "known": known}
-        return {**record, "class": self.class_name(index)}
+        return {**record, **self.about(index)}
 
-    def class_name(self, index: int) -> str:
-        """What is seen in an image; "" where the data list does not tell it."""
-        return class_name(self._entries[index]["class"])
+    def about(self, index: int) -> dict[str, str]:
+        """What the data list tells of an image: ``name``, ``class`` and ``group``."""
+        return {key: self._entries[index][key] for key in ("name", "class", "group")}
 
     def has_both_pixels(self) -> bool:
         """Whether there are normal and anomalous pixels at the model's input size; reads masks until that is clear."""
@@ -135,11 +136,11 @@ class ProceduralImages(torch.utils.data.Dataset[Item]):
         return len(self._images)
 
     def __getitem__(self, index: int) -> Item:
-        return {**self._images[index], "known": True, "class": self.class_name(index)}
+        return {**self._images[index], "known": True, **self.about(index)}
 
-    def class_name(self, _: int) -> str:
-        """Nothing that has a name is seen: ""."""
-        return ""
+    def about(self, index: int) -> dict[str, str]:
+        """An image's number; it has no class and no group."""
+        return {"name": str(index), "class": NO_CLASS, "group": ""}
 
     def describe(self) -> dict[str, Any]:
         """Which images these are, as plain values."""
@@ -298,7 +299,9 @@ def prepare_batch(
     def moved(name: str) -> Tensor:
         return batch[name].to(device=device, non_blocking=non_blocking)
 
-    features = batch.keys() - {"image", "mask", "label", "known", "class"}
-    inputs: Any = moved("image") if "image" in batch else {name: moved(name).float() for name in features}
+    if "image" in batch:
+        inputs: Any = moved("image")
+    else:
+        inputs = {n: f.to(device=device, non_blocking=non_blocking).float() for n, f in batch["features"].items()}
     targets = Targets(moved("label"), moved("mask")[:, 0].float(), moved("known"))
-    return inputs, targets, (), {"class_names": batch["class"]}
+    return inputs, targets, (), {"class_names": ["" if name == NO_CLASS else name for name in batch["class"]]}

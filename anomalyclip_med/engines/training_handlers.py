@@ -228,9 +228,7 @@ def validation_images(
     return images
 
 
-def training_settings(
-    detector: Detector, images: LabelledImages | ProceduralImages, **settings: Any
-) -> dict[str, Any]:
+def training_settings(detector: Detector, images: LabelledImages | ProceduralImages, **settings: Any) -> dict[str, Any]:
     """What a training run depends on, as plain values: the model, the images and the options."""
     return {"model": detector.describe(), "images": images.describe(), **settings}
 

@@ -27,7 +27,7 @@ from anomalyclip_med.data.datasets import Prepared, prepare
 from anomalyclip_med.data.discovery import open_picture
 from anomalyclip_med.metrics import PixelHistogram, aupro, auroc, image_intervals, pixel_intervals
 from anomalyclip_med.metrics.bootstrap import IMAGE_BINS
-from anomalyclip_med.networks import AnomalyCLIP
+from anomalyclip_med.networks import Detector
 from anomalyclip_med.studies import published_figures
 from anomalyclip_med.transforms import LoadMaskd, LoadSliced, ResizeSliced
 
@@ -72,7 +72,7 @@ def main() -> None:
         arguments.output.write_text(table + "\n")
 
 
-def measure(title: str, prepared: Prepared, detectors: list[AnomalyCLIP]) -> Iterator[list[str]]:
+def measure(title: str, prepared: Prepared, detectors: list[Detector]) -> Iterator[list[str]]:
     """Rows of one data set; the detectors differ in their embeddings only."""
     samples = [s for s in prepared.samples if s.section == "test"]
     detector = detectors[0]

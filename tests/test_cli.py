@@ -150,14 +150,14 @@ def test_train_then_score_with_what_was_learned(tmp_path: Path, capsys: pytest.C
 
 @pytest.mark.parametrize(("method", "loss"), [("coop", "global"), ("vand", "local")])
 def test_train_a_baseline_then_evaluate_it_by_class(tmp_path: Path, capsys, method: str, loss: str) -> None:
-    assert main(["procedural", "write", str(tmp_path / "drawn"), "--count", "12", "--size", "64"]) == 0
+    assert main(["procedural", "write", str(tmp_path / "drawn"), "--count", "10", "--size", "64"]) == 0
     datalist = tmp_path / "drawn" / "datalist.json"
     entries = json.loads(datalist.read_text())["training"]
     for number, entry in enumerate(entries):
         entry["class"] = ("bottle", "metal_nut")[number % 2]
     datalist.write_text(json.dumps({"training": entries, "test": entries}))
     model = ["--clip", "untrained", "--device", "cpu", "--method", method]
-    options = ["--image-size", "70", "--epochs", "3", "--batch-size", "6", "--cache", str(tmp_path / "cache")]
+    options = ["--image-size", "70", "--epochs", "2", "--batch-size", "6", "--cache", str(tmp_path / "cache")]
     assert main(["train", str(datalist), "-o", str(tmp_path / "trained"), *model, *options]) == 0
     record = json.loads((tmp_path / "trained" / "training.json").read_text())
     assert record["settings"]["model"]["method"].lower() == method
@@ -171,16 +171,14 @@ def test_train_a_baseline_then_evaluate_it_by_class(tmp_path: Path, capsys, meth
     assert found["model"]["method"].lower() == method
     assert found["model"]["prompts_trained"]
     assert set(found["classes"]) == {"bottle", "metal_nut"}
-    scores = {}
-    for name in found["classes"]:  # one class at a time, as the detector's own
-        only = [{k: v for k, v in e.items() if k != "class"} for e in entries if e["class"] == name]
-        datalist.write_text(json.dumps({"test": only}))
-        command = ["evaluate", str(datalist), "-o", str(tmp_path / name), *model, "--prompts", prompts]
-        assert main([*command, "--class-name", name]) == 0
-        (scores[name],) = json.loads((tmp_path / name / "metrics.json").read_text())["classes"].values()
-    for name, of_class in found["classes"].items():
-        for metric in ("image_auroc", "pixel_auroc"):
-            assert of_class[metric] == pytest.approx(scores[name][metric], abs=1e-6)
+    # One class alone, as the detector's own, is measured as it is among others.
+    only = [{k: v for k, v in e.items() if k != "class"} for e in entries if e["class"] == "metal_nut"]
+    datalist.write_text(json.dumps({"test": only}))
+    command = ["evaluate", str(datalist), "-o", str(tmp_path / "alone"), *model, "--prompts", prompts]
+    assert main([*command, "--class-name", "metal nut"]) == 0
+    (alone,) = json.loads((tmp_path / "alone" / "metrics.json").read_text())["classes"].values()
+    for metric in ("image_auroc", "pixel_auroc"):
+        assert found["classes"]["metal_nut"][metric] == pytest.approx(alone[metric], abs=1e-6)
     assert main(["score", str(tmp_path / "drawn" / "images"), "-o", str(tmp_path / "x"), "--prompts", prompts]) == 2
     assert "not AnomalyCLIP" in capsys.readouterr().err
 

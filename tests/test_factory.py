@@ -31,12 +31,8 @@ def test_every_method_by_its_name() -> None:
 
 def test_each_method_has_its_own_backbone(monkeypatch) -> None:
     asked = []
-
-    def load(source, **_):
-        asked.append(source)
-        return load_clip("untrained")
-
-    monkeypatch.setattr("anomalyclip_med.factory.load_clip", load)
+    untrained = load_clip("untrained")
+    monkeypatch.setattr("anomalyclip_med.factory.load_clip", lambda source, **_: asked.append(source) or untrained)
     sizes = [create_model(method=name).image_size for name in ("clip", "clip-ac", "winclip", "coop", "vand")]
     plus, large = "ViT-B-16-plus-240/laion400m_e31", "ViT-L-14-336/openai"
     assert asked == [large, large, plus, large, large]
@@ -66,12 +62,12 @@ def cache(offline_cache: Path, monkeypatch) -> None:
     monkeypatch.setenv("ANOMALYCLIP_MED_CACHE", str(offline_cache))
 
 
-@pytest.mark.parametrize("method", ["clip", "clip-ac", "winclip", "coop", "vand"])
-def test_a_backbone_without_a_text_tower_is_refused(cache, method: str) -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"the backbone offline has no text tower: name a CLIP .* offline-text"
-    ):
-        create_model("offline", method=method, image_size=56)
+def test_a_backbone_without_a_text_tower_is_refused(cache, monkeypatch) -> None:
+    offline = load_clip("offline")
+    monkeypatch.setattr("anomalyclip_med.factory.load_clip", lambda *_, **__: offline)
+    for method in ("clip", "clip-ac", "winclip", "coop", "vand"):
+        with pytest.raises(ConfigurationError, match=r"offline has no text tower: name a CLIP .* offline-text"):
+            create_model("offline", method=method, image_size=56)
 
 
 def test_the_offline_backbone_with_an_untrained_text_tower(cache) -> None:
@@ -93,5 +89,5 @@ def test_the_offline_backbone_with_an_untrained_text_tower(cache) -> None:
     assert set(detector.learned()) >= {"ctx_pos", "ctx_neg", "compound_prompts_text.7"}
     assert not any(p.requires_grad for p in detector.vision.parameters())
     assert not detector.trained
-    for method in ("clip", "coop", "vand"):
+    for method in ("clip", "coop"):
         assert 0 <= create_model("offline-text", method=method, image_size=56)(images).score.item() <= 1

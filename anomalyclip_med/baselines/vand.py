@@ -127,13 +127,12 @@ class VAND(Detector):
         # Similarities are upsampled before the softmax here.
         return (self.upsample @ torch.stack(log_odds) @ self.upsample.T).sigmoid()
 
-    @torch.no_grad()
     def score_features(self, features: Features, class_names: Sequence[str] | None = None) -> DetectorOutput:
         """Score what :meth:`encode_image` returned."""
         text_features = self.text_features_of(class_names)
         anomaly_map = self.layer_maps(features["patch_features"], text_features).mean(dim=0)
         score = abnormal_log_odds(features["image_features"], text_features, TEMPERATURE).sigmoid()
-        return DetectorOutput(score, anomaly_map[:, None])
+        return DetectorOutput(score, anomaly_map[:, None].detach())
 
     def training_output(
         self,

@@ -78,7 +78,7 @@ class WindowedVisionTower(VisionTower):
         grid = torch.arange(self.grid**2, device=tokens.device).view(self.grid, -1)
         patches = 1 + grid.unfold(0, side, 1).unfold(1, side, 1).reshape(-1, side**2)
         members = F.pad(patches, (1, 0))  # the class token, 0, with each window's patches
-        return self._encode(tokens[:, members].flatten(0, 1)).unflatten(0, (len(tokens), -1))
+        return self._encode(tokens[:, members].flatten(0, 1)).unflatten(0, (-1, len(members)))
 
     def _encode(self, tokens: Tensor) -> Tensor:
         """From the first block's input (N, L, D) to the class token's feature (N, E)."""

@@ -68,7 +68,7 @@ def window_by_window(state, image, text) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("size", [56, 70])
 def test_equals_one_window_after_the_other(state, clip_file: Path, images, size: int) -> None:
     detector = create_model(clip_file, method="winclip", image_size=size)
-    names, x = ["brain", "metal nut", "brain"], images[:, :, :size, :size]
+    names, x = ["brain", "metal nut"], images[:2, :, :size, :size]
     out = detector(x, names)
     for row, name in enumerate(names):
         score, anomaly_map = window_by_window(state, x[row : row + 1], text_features(state, name))

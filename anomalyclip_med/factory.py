@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def create_model(
     score: ScoreSource | str | None = None,
     top_fraction: float | None = None,
     neighbourhood: Sequence[int] | None = None,
-    prompt_config: PromptConfig | None = None,
+    prompt_config: PromptConfig | Mapping[str, Any] | None = None,
     seed: int = 0,
     activation: Activation | str | None = None,
     method: str = "anomalyclip",
@@ -62,7 +62,7 @@ def create_model(
         score: what the image score is made of, ``class_token``, ``map`` or ``both``.
         top_fraction: share of the patches, the most abnormal ones, that make the map's score.
         neighbourhood: odd sides, in patches, over which patch features are averaged.
-        prompt_config: shape and words of new prompts; of a file, only the words, and only where it does not
+        prompt_config: shape and words of new prompts, or the fields of `PromptConfig` that differ from the default; of a file, only the words, and only where it does not
             record them.
         seed: of the random start of what is learned; without effect where nothing is.
         activation: ``quick_gelu`` or ``gelu``, for CLIP files that do not tell it.
@@ -84,6 +84,8 @@ def create_model(
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise ConfigurationError(f"method={method!r} is unknown{hint}: choose one of {', '.join(METHODS)}")
     detector_class = METHODS[method]
+    if isinstance(prompt_config, Mapping):
+        prompt_config = PromptConfig.from_dict(prompt_config)
     accepted = inspect.signature(detector_class).parameters.keys()
     given = {
         "image_size": image_size,

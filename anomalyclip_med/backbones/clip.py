@@ -20,7 +20,7 @@ from anomalyclip_med.backbones.backbone import Backbone
 from anomalyclip_med.backbones.dinov2 import IMAGENET_MEAN, IMAGENET_STD, build_dinov2, is_dinov2
 from anomalyclip_med.backbones.offline import OFFLINE_NAME, OFFLINE_SHA256, PROVENANCE, offline_path
 from anomalyclip_med.backbones.state_dict import read_open_clip_config, read_state_dict
-from anomalyclip_med.backbones.untrained import add_untrained_text, build_untrained
+from anomalyclip_med.backbones.untrained import UNTRAINED, add_untrained_text, build_untrained
 from anomalyclip_med.errors import WeightsError
 from anomalyclip_med.weights import file_sha256
 
@@ -48,7 +48,9 @@ def load_clip(
               open_clip's layout (``.pt``, ``.pth``, ``.bin``, ``.safetensors``), with open_clip's
               ``open_clip_config.json`` beside it or without; or a DINOv2 in Hugging Face's layout, such as Meta's
               own ``dinov2-small``, which has no text tower;
-            - ``"untrained"``: a small network with fixed random weights, for trying things out.
+            - ``"untrained"``: a small network with fixed random weights, for trying things out; and
+              ``"ARCHITECTURE/untrained"``, e.g. ``"ViT-L-14-336/untrained"``, one of open_clip's with such weights, for
+              measuring times.
         activation: The MLP activation, for files that do not tell it. One that contradicts the weights is an
             error, never an override.
         cache_dir: Where downloads are kept; open_clip's own place by default.
@@ -69,7 +71,7 @@ def load_clip(
                 f"The activation {activation!r} is unknown; known are {', '.join(Activation)}."
             ) from error
     if source == _UNTRAINED:
-        return _untrained(evidence)
+        return _untrained(_UNTRAINED, UNTRAINED, evidence)
     if source == OFFLINE_NAME:
         return _load(offline_path(), OFFLINE_NAME, evidence)
     if source == _OFFLINE_TEXT:
@@ -80,12 +82,12 @@ def load_clip(
     return _from_name(source, evidence, cache_dir)
 
 
-def _untrained(evidence: list[Evidence]) -> Backbone:
-    model, sha256 = build_untrained(evidence[0].activation if evidence else Activation.QUICK_GELU)
+def _untrained(name: str, sizes: Architecture, evidence: list[Evidence]) -> Backbone:
+    model, sha256 = build_untrained(sizes, evidence[0].activation if evidence else Activation.QUICK_GELU)
     return Backbone(
         visual=model.visual,
         clip=model,
-        name=_UNTRAINED,
+        name=name,
         sha256=sha256,
         trained=False,
         warnings=("untrained-weights: the CLIP weights are random; scores and maps mean nothing.",),
@@ -130,6 +132,8 @@ def _from_file(path: Path, evidence: list[Evidence]) -> Backbone:
 def _from_name(source: str, evidence: list[Evidence], cache_dir: Path | None) -> Backbone:
     """Load one of open_clip's pretrained models."""
     architecture, _, tag = source.rpartition("/")
+    if tag == _UNTRAINED and open_clip.get_model_config(architecture):
+        return _untrained(source, Architecture.from_config(open_clip.get_model_config(architecture), source), evidence)
     if not open_clip.is_pretrained_cfg(architecture, tag):
         raise WeightsError(_unknown(source))
     model_config = open_clip.get_model_config(architecture)

@@ -26,17 +26,17 @@ UNTRAINED = Architecture(
 _TEXT = open_clip.CLIPTextCfg(width=128, heads=2, layers=12)
 
 
-def build_untrained(activation: Activation = Activation.QUICK_GELU) -> tuple[open_clip.CLIP, str]:
-    """Build the untrained network.
+def build_untrained(sizes: Architecture, activation: Activation) -> tuple[open_clip.CLIP, str]:
+    """Build a CLIP with random weights.
 
-    Its weights depend on nothing but this file and torch's CPU generator: the global random state is
+    They depend on nothing but its sizes, this file and torch's CPU generator: the global random state is
     neither read nor changed.
 
     Returns:
         The model, as from `build_clip`, and the SHA-256 of its tensors.
     """
-    tensors, sha256 = _random_tensors(UNTRAINED)
-    return build_clip(UNTRAINED, tensors, activation, "untrained"), sha256
+    tensors, sha256 = _random_tensors(sizes)
+    return build_clip(sizes, tensors, activation, "untrained"), sha256
 
 
 def add_untrained_text(visual: VisionTransformer) -> tuple[open_clip.CLIP, str]:

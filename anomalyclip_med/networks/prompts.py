@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import open_clip
@@ -63,6 +63,17 @@ class PromptConfig:
         # Not str.format: a checkpoint's words are a stranger's, and a format can ask for anything.
         normal, abnormal = (text.replace("{}", class_name) for text in (self.normal, self.abnormal))
         return f"{normal}.", f"{abnormal}."
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PromptConfig:
+        """From the fields that differ from the defaults.
+
+        Raises:
+            ConfigurationError: there is no such field, or a value does not fit.
+        """
+        if unknown := values.keys() - {field.name for field in fields(cls)}:
+            raise ConfigurationError(f"prompt_config: unknown {', '.join(sorted(unknown))}")
+        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a checkpoint's metadata."""

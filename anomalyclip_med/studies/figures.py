@@ -23,8 +23,8 @@ _CELL = 0.95, 0.5
 """Width and height of a cell of the matrix, in inches."""
 _LETTER = 0.1
 """Width of a letter, in inches."""
-_LUMA = np.array((0.299, 0.587, 0.114))
-"""Brightness of red, green and blue."""
+_LUMINANCE = np.array((0.2126, 0.7152, 0.0722))
+"""Of linear red, green and blue."""
 _PANEL = 1.6
 """Side of a picture of the sheet, in inches."""
 _PERCENTILE = 99.8
@@ -86,7 +86,7 @@ def _draw_cell(axes: Axes, place: tuple[int, int], summary: Summary | None, norm
         axes.add_patch(Rectangle(corner, 1, 1, facecolor="0.96", edgecolor="0.85", hatch="///", linewidth=0))
     else:
         colour = np.array(colormaps["viridis"](norm(summary.mean)))
-        ink = "black" if colour[:3] @ _LUMA > 0.5 else "white"
+        ink = "black" if colour[:3] ** 2.2 @ _LUMINANCE > 0.18 else "white"  # whichever contrasts more
         axes.add_patch(Rectangle(corner, 1, 1, facecolor=colour))
     axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="white", linewidth=1.5))
     if within and summary is not None:

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from anomalyclip_med.studies.figures import comparison_sheet, matrix_figure
 from anomalyclip_med.studies.summary import summarise
 
-from .made_up import failure, made_up_study, over_seeds
+from .made_up import DATA, failure, made_up_study, over_seeds
 
 
 @pytest.fixture
@@ -64,15 +64,22 @@ def test_matrix_hatches_gaps_and_frames_what_was_learned_from(matrix: Figure) ->
     assert framed == [pytest.approx((0.54, 0.57))]
 
 
-def test_matrix_texts_can_be_read_on_their_colours(matrix: Figure) -> None:
-    for axes in matrix.axes[:2]:
-        faces = {p.get_xy(): p.get_facecolor() for p in axes.patches if isinstance(p, Rectangle) and p.get_fill()}
-        for text in axes.texts:
-            x, y = text.get_position()
-            light, dark = sorted(
-                (luminance(faces[x - 0.5, y - 0.5][:3]), luminance(to_rgb(text.get_color()))), reverse=True
-            )
-            assert (light + 0.05) / (dark + 0.05) > 4.5  # WCAG's contrast of text
+def test_matrix_texts_can_be_read_on_all_colours() -> None:
+    study = made_up_study(profile={"groups": {"all": DATA}}, learn_from=["all"], measure_on=["all"])
+    pairs = [(source, target) for source in DATA for target in DATA if source != target]
+    results = [
+        result
+        for (source, target), percent in zip(pairs, np.linspace(0, 100, len(pairs)), strict=True)
+        for result in over_seeds("ours", target, "image_auroc", [percent] * 3, source)
+    ]
+    (axes, _) = matrix_figure("image_auroc", study, summarise(results, study)).axes
+    faces = {p.get_xy(): p.get_facecolor() for p in axes.patches if p.get_fill() and not p.get_hatch()}
+    shown = [text for text in axes.texts if text.get_text()]
+    assert len(shown) == 2 * len(pairs)
+    for text in shown:
+        x, y = text.get_position()
+        dark, light = sorted((luminance(faces[x - 0.5, y - 0.5][:3]), luminance(to_rgb(text.get_color()))))
+        assert (light + 0.05) / (dark + 0.05) > 4.5  # WCAG's contrast of text
 
 
 def luminance(colour: tuple[float, ...]) -> float:

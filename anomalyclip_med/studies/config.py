@@ -135,8 +135,9 @@ class Table(_Strict):
     Attributes:
         metrics: that stand together in one cell, as the paper has them.
         rows: what a row is.
-        columns: what a column is, other than the rows. Over what is neither the mean is taken, and a column "mean"
-            has that over the columns.
+        columns: what a column is, other than the rows. Over sources or targets that are neither the mean is taken, of
+            those that all have; of variants each has a table of its own. Where targets are rows or columns, one more
+            has their mean.
     """
 
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)]

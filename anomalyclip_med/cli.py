@@ -14,6 +14,7 @@ from typing import Any
 
 from anomalyclip_med import __version__
 from anomalyclip_med.cli_datasets import add_datasets
+from anomalyclip_med.cli_study import add_study
 from anomalyclip_med.errors import AnomalyClipMedError, ConfigurationError
 from anomalyclip_med.pacs.command import add_pacs
 
@@ -159,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_train(commands)
     add_datasets(commands)
+    add_study(commands)
     add_pacs(commands, lambda options: parser.parse_args(["score", "STUDY", "--output=OUT", *options]))
     return parser
 

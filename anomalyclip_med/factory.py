@@ -62,8 +62,8 @@ def create_model(
         score: what the image score is made of, ``class_token``, ``map`` or ``both``.
         top_fraction: share of the patches, the most abnormal ones, that make the map's score.
         neighbourhood: odd sides, in patches, over which patch features are averaged.
-        prompt_config: shape and words of new prompts, or the fields of `PromptConfig` that differ from the default; of a file, only the words, and only where it does not
-            record them.
+        prompt_config: shape and words of new prompts, or the fields of `PromptConfig` that differ from the default; of
+            a file, only the words, and only where it does not record them.
         seed: of the random start of what is learned; without effect where nothing is.
         activation: ``quick_gelu`` or ``gelu``, for CLIP files that do not tell it.
         method: one of `METHODS`.

@@ -21,7 +21,8 @@ from anomalyclip_med.networks import Detector, Features
 from anomalyclip_med.weights import file_sha256
 
 Item = dict[str, Any]
-"""``image`` (3, S, S) in [0, 1], ``mask`` (1, S, S) of 0 and 1, ``label``, ``known``; ``name``, ``class``, ``group``."""
+"""``image`` (3, S, S) in [0, 1], ``mask`` (1, S, S) of 0 and 1, ``label``, ``known``; ``name``, ``class``,
+``group``."""
 
 
 class LabelledImages(torch.utils.data.Dataset[Item]):

@@ -95,6 +95,7 @@ def _training(cell: Training, workplace: Workplace) -> tuple[list[str], dict[str
     return ["inference.json", "train.json"], {
         "cache": str(workplace.folder / "features"),
         **cell.options,
+        **cell.training,
         "prompts": str(prompts) if prompts else None,
         "seed": cell.seed,
         "datalist": str(workplace.datalist(cell.source)),

@@ -80,7 +80,7 @@ def estimate(plan: Plan, images: Mapping[str, tuple[int, int]], device: str | No
     for cell in plan.trainings.values():
         count, cost = images[cell.source][0], costs(cell.options)
         encoded[_image_side(cell.options), cell.source, "training"] = count * cost.encode
-        epochs, batch = cell.options.get("epochs") or _EPOCHS, cell.options.get("batch_size") or _BATCH
+        epochs, batch = cell.training.get("epochs", _EPOCHS), cell.training.get("batch_size", _BATCH)
         training += _CELL + epochs * math.ceil(count / batch) * cost.step * batch / _BATCH
     for evaluation in {e.key: e for e in plan.evaluations}.values():
         count, cost = images[evaluation.target][1], costs(evaluation.options)

@@ -28,7 +28,8 @@ class Training:
 
     Attributes:
         key: of all that its result depends on; equal trainings of two variants are one.
-        options: of the bundle's training.
+        options: of the detector.
+        training: of the training.
         source: name in the profile of what is learned from.
         seed: of the start and the order.
         start: key of the training whose prompts it starts from; None for the random start.
@@ -36,6 +37,7 @@ class Training:
 
     key: str
     options: dict[str, Any]
+    training: dict[str, Any]
     source: str
     seed: int
     start: str | None
@@ -47,7 +49,7 @@ class Evaluation:
 
     Attributes:
         key: of all that its result depends on.
-        options: of the bundle's evaluation.
+        options: of the detector.
         variant: name in the study.
         source: what was learned from, as the tables have it.
         target: name in the profile of what is measured on.
@@ -100,7 +102,7 @@ def make_plan(study: Study, hashes: Mapping[str, str]) -> Plan:
             for source in chain:
                 content = [options, training_options, hashes[source], seed, start]
                 key = _key("training", content)
-                trainings[key] = Training(key, {**options, **training_options}, source, seed, start)
+                trainings[key] = Training(key, options, training_options, source, seed, start)
                 start = key
             for target in targets:
                 if target in chain and not (study.within and study.profile.data[target].disjoint):

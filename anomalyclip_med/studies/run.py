@@ -14,13 +14,16 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from anomalyclip_med import __version__
+from anomalyclip_med.engines import make_output_dir
 from anomalyclip_med.errors import AnomalyClipMedError
 from anomalyclip_med.studies.cells import Workplace, run_cell, start_process
 from anomalyclip_med.studies.config import Study
 from anomalyclip_med.studies.data import expected_images, write_datalist
 from anomalyclip_med.studies.estimate import estimate, show
 from anomalyclip_med.studies.plan import Evaluation, Plan, Training, make_plan, used_data
+from anomalyclip_med.studies.report import write_report
 from anomalyclip_med.studies.results import MEAN, Result, write_results
+from anomalyclip_med.studies.sheets import write_sheets
 from anomalyclip_med.weights import file_sha256
 
 _DEATHS = 2
@@ -44,13 +47,14 @@ def run_study(study: Study, data: Path, folder: Path, device: str | None = None,
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
     roots = {name: str(data / study.profile.data[name].folder) for name in used_data(study)}
     workplace = Workplace(folder, roots, device, threads)
+    make_output_dir(folder)
     absent: dict[str, str] = {}
     hashes, counts = {}, {}
     for name in roots:
         try:
             write_datalist(name, study.profile.data[name], data, workplace.datalist(name))
         except AnomalyClipMedError as error:
-            absent[name], hashes[name], counts[name] = str(error), "", (0, 0)
+            absent[name], hashes[name], counts[name] = str(error), name, (0, 0)
         else:
             hashes[name] = file_sha256(workplace.datalist(name))
             content = json.loads(workplace.datalist(name).read_text(encoding="utf-8"))
@@ -81,7 +85,7 @@ def dry_run(study: Study, data: Path, device: str | None = None, jobs: int = 1) 
         here = (data / source.folder).is_dir()
         counts[name] = expected_images(name, source)
         rows.append((name, *counts[name], source.folder, "there" if here else "absent"))
-    plan = make_plan(study, dict.fromkeys(counts, ""))
+    plan = make_plan(study, {name: name for name in counts})
     print(f"{study.name}: {study.title}\n")
     print(tabulate(rows, ("data set", "learned from", "measured on", "folder", ""), tablefmt="simple"))
     print(f"\n{show(plan, estimate(plan, counts, device), jobs)}")

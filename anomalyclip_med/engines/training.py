@@ -223,7 +223,8 @@ class PromptTraining(nn.Module):
     Args:
         detector: whose prompts are trained.
         terms: the loss that follows, or ``auto``; only the global one needs no maps.
-        layers: vision blocks whose maps are trained, among the detector's feature layers; None for its own choice.
+        layers: vision blocks whose maps are trained, among the detector's feature layers, or ``all`` of these; None for
+            the detector's own choice.
 
     Raises:
         ConfigurationError: a layer is not among the detector's.
@@ -233,12 +234,14 @@ class PromptTraining(nn.Module):
     std: Tensor
 
     def __init__(
-        self, detector: Detector, terms: LossTerms | str = LossTerms.BOTH, layers: Sequence[int] | None = None
+        self, detector: Detector, terms: LossTerms | str = LossTerms.BOTH, layers: Sequence[int] | str | None = None
     ) -> None:
         super().__init__()
         have = list(detector.feature_layers)
+        if layers == "all":
+            layers = have
         if layers is not None and not (layers and set(layers) <= set(have)):
-            raise ConfigurationError(f"train_layers={list(layers)} must be among the feature layers {have}")
+            raise ConfigurationError(f"train_layers={layers!r} must be 'all', or among the feature layers {have}")
         self.detector = detector
         self.maps = (detector.losses[0] if terms == "auto" else terms) != LossTerms.GLOBAL
         self.trained_layers = layers

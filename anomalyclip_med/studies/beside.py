@@ -155,7 +155,7 @@ def _trained_and_measured(study: Study, found: Mapping[Key, Summary]) -> list[tu
 def _published(study: Study, variant: str, source: str, target: str) -> list[PublishedFigure]:
     """What was published of a data set by a method after the same training."""
     data = study.profile.data
-    registered = {name: data_set(entry.dataset or name).name for name, entry in data.items()}
+    registered = {name: data_set(entry.dataset or name).name for name, entry in data.items() if entry.folder}
     trained_on = joined(registered.get(name, name) for name in members(source))
     wanted = (registered[target], study.variants[variant].published, trained_on)
     return [figure for figure in published_figures() if (figure.dataset, figure.method, figure.trained_on) == wanted]

@@ -26,12 +26,14 @@ class Workplace:
     Attributes:
         folder: of the study's results.
         roots: folder of each data set by its name in the profile.
+        procedural: images of each set that is drawn.
         device: for PyTorch; None for the bundle's choice.
         threads: of each process; None for PyTorch's choice.
     """
 
     folder: Path
     roots: dict[str, str]
+    procedural: dict[str, int]
     device: str | None
     threads: int | None
 
@@ -92,15 +94,21 @@ def start_process(workplace: Workplace) -> None:
 
 def _training(cell: Training, workplace: Workplace) -> tuple[list[str], dict[str, Any]]:
     prompts = workplace.cell(cell.start) / "prompts.safetensors" if cell.start else None
+    if drawn := workplace.procedural.get(cell.source):
+        images: dict[str, Any] = {"procedural": drawn}
+    else:
+        images = {
+            "datalist": str(workplace.datalist(cell.source)),
+            "dataset_dir": workplace.roots[cell.source],
+            "section": "training",
+        }
     return ["inference.json", "train.json"], {
         "cache": str(workplace.folder / "features"),
         **cell.options,
         **cell.training,
         "prompts": str(prompts) if prompts else None,
         "seed": cell.seed,
-        "datalist": str(workplace.datalist(cell.source)),
-        "dataset_dir": workplace.roots[cell.source],
-        "section": "training",
+        **images,
     }
 
 

@@ -30,6 +30,7 @@ class Source(_Strict):
 
     Attributes:
         folder: that its publisher's archive was unpacked into, relative to the data folder of the run.
+        procedural: so many drawn images in place of a folder, to learn from only.
         dataset: name in the registry; None for the name that stands before it in the profile.
         masks: folder of masks that somebody else made, relative likewise.
         learn_from: section that prompts are learned from; the authors learn from the "test" part of other data sets.
@@ -38,12 +39,19 @@ class Source(_Strict):
         images: normal and anomalous images each, per class, that are drawn from each section; None for all.
     """
 
-    folder: str
+    folder: str | None = None
+    procedural: Annotated[int, Field(gt=0)] | None = None
     dataset: str | None = None
     masks: str | None = None
     learn_from: Literal["training", "test"] = "test"
     split: Annotated[float, Field(gt=0, lt=1)] | None = None
     images: Annotated[int, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Source:
+        if (self.folder is None) == (self.procedural is None):
+            raise ValueError("needs either folder or procedural")
+        return self
 
     @property
     def disjoint(self) -> bool:
@@ -76,7 +84,8 @@ class Profile(_Strict):
     def _check(self) -> Profile:
         _check_methods(self.methods)
         for name, source in self.data.items():
-            data_set(source.dataset or name)
+            if source.folder:
+                data_set(source.dataset or name)
         for group, members in self.groups.items():
             if group in self.data:
                 raise ValueError(f"groups.{group}: is a data set's name as well")

@@ -34,7 +34,7 @@ def write_datalist(name: str, source: Source, data: Path, path: Path) -> None:
     if path.exists() and json.loads(path.read_text(encoding="utf-8"))["made_from"] == made_from:
         return
     masks = data / source.masks if source.masks else None
-    content = prepare(source.dataset or name, data / source.folder, masks).datalist()
+    content = prepare(source.dataset or name, data / str(source.folder), masks).datalist()
     content["training"], content["test"] = divide(content.get("training", []), content["test"], source)
     content["made_from"] = made_from
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -100,7 +100,8 @@ def make_plan(study: Study, hashes: Mapping[str, str]) -> Plan:
         for chain, seed in product(chains, study.profile.seeds if learns else (0,)):
             start = None
             for source in chain:
-                content = [options, training_options, hashes[source], seed, start]
+                drawn = study.profile.data[source].procedural
+                content = [options, training_options, drawn or hashes[source], seed, start]
                 key = _key("training", content)
                 trainings[key] = Training(key, options, training_options, source, seed, start)
                 start = key
@@ -110,6 +111,8 @@ def make_plan(study: Study, hashes: Mapping[str, str]) -> Plan:
                 key = _key("evaluation", [options, hashes[target], seed if learns else 0, start])
                 label = " > ".join(chain) or NOTHING
                 evaluations.append(Evaluation(key, options, name, label, target, seed, start))
+    if drawn := [name for name in targets if study.profile.data[name].procedural]:
+        raise ConfigurationError(f"{study.name}: measure_on: {', '.join(drawn)} is drawn, for learning only")
     if not evaluations:
         raise ConfigurationError(f"{study.name}: nothing to measure: all targets are learned from")
     return Plan(trainings, evaluations)

@@ -45,14 +45,17 @@ def run_study(study: Study, data: Path, folder: Path, device: str | None = None,
         Why a cell failed, by its folder's name; also those whose data set is not there.
     """
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
-    roots = {name: str(data / study.profile.data[name].folder) for name in used_data(study)}
-    workplace = Workplace(folder, roots, device, threads)
+    sources = {name: study.profile.data[name] for name in used_data(study)}
+    roots = {name: str(data / source.folder) for name, source in sources.items() if source.folder}
+    procedural = {name: source.procedural for name, source in sources.items() if source.procedural}
+    workplace = Workplace(folder, roots, procedural, device, threads)
     make_output_dir(folder)
     absent: dict[str, str] = {}
-    hashes, counts = {}, {}
+    hashes: dict[str, str] = {}
+    counts = {name: (drawn, 0) for name, drawn in procedural.items()}
     for name in roots:
         try:
-            write_datalist(name, study.profile.data[name], data, workplace.datalist(name))
+            write_datalist(name, sources[name], data, workplace.datalist(name))
         except AnomalyClipMedError as error:
             absent[name], hashes[name], counts[name] = str(error), name, (0, 0)
         else:
@@ -82,9 +85,13 @@ def dry_run(study: Study, data: Path, device: str | None = None, jobs: int = 1) 
     counts, rows = {}, []
     for name in used_data(study):
         source = study.profile.data[name]
-        here = (data / source.folder).is_dir()
-        counts[name] = expected_images(name, source)
-        rows.append((name, *counts[name], source.folder, "there" if here else "absent"))
+        if source.procedural:
+            counts[name] = source.procedural, 0
+            rows.append((name, *counts[name], "", "drawn"))
+        else:
+            here = (data / str(source.folder)).is_dir()
+            counts[name] = expected_images(name, source)
+            rows.append((name, *counts[name], source.folder, "there" if here else "absent"))
     plan = make_plan(study, {name: name for name in counts})
     print(f"{study.name}: {study.title}\n")
     print(tabulate(rows, ("data set", "learned from", "measured on", "folder", ""), tablefmt="simple"))

@@ -35,6 +35,12 @@ def add_study(commands: Any) -> None:
         help="that the profile's folders are relative to (default: ANOMALYCLIP_MED_DATA)",
     )
     option("-o", "--output", type=Path, metavar="OUT", help="folder for the results (default: studies/NAME)")
+    option(
+        "--features",
+        type=Path,
+        metavar="FOLDER",
+        help="image features, of several studies maybe (default: OUT/features)",
+    )
     option("--profile", metavar="NAME", help="of profiles/NAME.yaml beside the study, in place of the study's own")
     option("--jobs", type=_positive, default=1, metavar="N", help="processes (default: 1)")
     option("--device", metavar="DEVICE", help="cpu, cuda:0, ... (default: a GPU where there is one)")
@@ -52,7 +58,8 @@ def _run(arguments: argparse.Namespace) -> int:
         dry_run(study, data.expanduser(), arguments.device, arguments.jobs)
         return 0
     output = arguments.output or Path("studies") / study.name
-    failures = run_study(study, data.expanduser(), output.expanduser(), arguments.device, arguments.jobs)
+    features = (arguments.features or output / "features").expanduser()
+    failures = run_study(study, data.expanduser(), output.expanduser(), features, arguments.device, arguments.jobs)
     return 1 if failures else 0
 
 

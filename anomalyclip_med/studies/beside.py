@@ -8,7 +8,7 @@ from string import ascii_uppercase
 from anomalyclip_med.data.datasets import data_set
 from anomalyclip_med.studies.config import Study
 from anomalyclip_med.studies.published import PublishedFigure, published_figures
-from anomalyclip_med.studies.summary import Key, Summary, axis_labels, joined, mean_over, members, numbers, rounded
+from anomalyclip_med.studies.summary import Key, Summary, axis_labels, mean_over, members, numbers, rounded
 from anomalyclip_med.studies.typeset import Entry, TextTable
 from anomalyclip_med.studies.wording import METRIC_TITLES, entry, legend, sentence, signed, told
 
@@ -153,10 +153,10 @@ def _trained_and_measured(study: Study, found: Mapping[Key, Summary]) -> list[tu
 
 
 def _published(study: Study, variant: str, source: str, target: str) -> list[PublishedFigure]:
-    """What was published of a data set by a method after the same training."""
+    """What was published of a data set by a method after the same training, which is named by what it was tuned on."""
     data = study.profile.data
     registered = {name: data_set(entry.dataset or name).name for name, entry in data.items() if entry.folder}
-    trained_on = joined(registered.get(name, name) for name in members(source))
+    trained_on = registered.get(last := members(source)[-1], last)
     wanted = (registered[target], study.variants[variant].published, trained_on)
     return [figure for figure in published_figures() if (figure.dataset, figure.method, figure.trained_on) == wanted]
 

@@ -25,6 +25,7 @@ class Workplace:
 
     Attributes:
         folder: of the study's results.
+        features: folder of kept image features.
         roots: folder of each data set by its name in the profile.
         procedural: images of each set that is drawn.
         device: for PyTorch; None for the bundle's choice.
@@ -32,6 +33,7 @@ class Workplace:
     """
 
     folder: Path
+    features: Path
     roots: dict[str, str]
     procedural: dict[str, int]
     device: str | None
@@ -103,7 +105,7 @@ def _training(cell: Training, workplace: Workplace) -> tuple[list[str], dict[str
             "section": "training",
         }
     return ["inference.json", "train.json"], {
-        "cache": str(workplace.folder / "features"),
+        "cache": str(workplace.features),
         **cell.options,
         **cell.training,
         "prompts": str(prompts) if prompts else None,
@@ -115,7 +117,7 @@ def _training(cell: Training, workplace: Workplace) -> tuple[list[str], dict[str
 def _evaluation(cell: Evaluation, workplace: Workplace) -> tuple[list[str], dict[str, Any]]:
     prompts = workplace.cell(cell.training) / "prompts.safetensors" if cell.training else None
     return ["inference.json", "evaluate.json"], {
-        "cache": str(workplace.folder / "features"),
+        "cache": str(workplace.features),
         "intervals": False,
         **cell.options,
         "prompts": str(prompts) if prompts else None,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 from tqdm import tqdm
@@ -31,13 +32,16 @@ _DEATHS = 2
 _SKIP = ("group_auroc", "group_ap", "group_f1_max")
 
 
-def run_study(study: Study, data: Path, folder: Path, device: str | None = None, jobs: int = 1) -> dict[str, str]:
+def run_study(
+    study: Study, data: Path, folder: Path, features: Path, device: str | None = None, jobs: int = 1
+) -> dict[str, str]:
     """Run a study to its tables; what is complete in the folder is not run again.
 
     Args:
         study: the study.
         data: folder that the profile's folders are relative to.
         folder: for the results.
+        features: folder for what the networks make of the images, which several studies can share.
         device: for PyTorch; None for a GPU where there is one.
         jobs: processes.
 
@@ -48,7 +52,7 @@ def run_study(study: Study, data: Path, folder: Path, device: str | None = None,
     sources = {name: study.profile.data[name] for name in used_data(study)}
     roots = {name: str(data / source.folder) for name, source in sources.items() if source.folder}
     procedural = {name: source.procedural for name, source in sources.items() if source.procedural}
-    workplace = Workplace(folder, roots, procedural, device, threads)
+    workplace = Workplace(folder, features, roots, procedural, device, threads)
     make_output_dir(folder)
     absent: dict[str, str] = {}
     hashes: dict[str, str] = {}
@@ -177,7 +181,7 @@ def gather(
     for cell in plan.evaluations:
         source = study.profile.data[cell.target]
         folder = workplace.cell(cell.key)
-        about = {
+        about: dict[str, Any] = {
             "study": study.name,
             "variant": cell.variant,
             "method": study.variants[cell.variant].method,
@@ -190,8 +194,13 @@ def gather(
             "cell": folder.relative_to(workplace.folder).as_posix(),
         }
         if cell.key in failures:
-            nothing = {"class_name": MEAN, "metric": "", "value": None, "images": 0, "anomalous": 0}
-            model = {"clip": str(cell.options["clip"]), "clip_sha256": "", "trained": False, "prompts_sha256": ""}
+            nothing: dict[str, Any] = {"class_name": MEAN, "metric": "", "value": None, "images": 0, "anomalous": 0}
+            model: dict[str, Any] = {
+                "clip": str(cell.options["clip"]),
+                "clip_sha256": "",
+                "trained": False,
+                "prompts_sha256": "",
+            }
             yield Result(**about, **nothing, **model, error=failures[cell.key])
             continue
         content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
@@ -205,7 +214,11 @@ def gather(
         everything = {count: sum(c[count] for c in classes.values()) for count in ("images", "anomalous")}
         for name, record in [*classes.items(), (MEAN, content["mean"] | everything)]:
             for metric in _metrics(content["mean"]):
-                measured = {"value": record[metric], "images": record["images"], "anomalous": record["anomalous"]}
+                measured: dict[str, Any] = {
+                    "value": record[metric],
+                    "images": record["images"],
+                    "anomalous": record["anomalous"],
+                }
                 yield Result(**about, class_name=name, metric=metric, **measured, **model, error="")
 
 

@@ -123,8 +123,8 @@ class MetricsWriter:
         for i, (anomaly_map, score) in enumerate(engine.state.output["pred"].cpu().numpy()):
             label = int(labels[i])
             mask = masks[i] & bool(label)
-            about = (batch[key][i] for key in ("name", "class", "group"))
-            image = _Image(*about, label, float(score.mean(dtype=np.float64)))
+            of_class, value = batch["class"][i], float(score.mean(dtype=np.float64))
+            image = _Image(batch["name"][i], of_class, batch["group"][i], label, value)
             if known[i]:
                 image.lost = bool(label) and not mask.any()
                 image.pixels = PixelHistogram(IMAGE_BINS)

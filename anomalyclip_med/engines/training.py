@@ -238,8 +238,8 @@ class PromptTraining(nn.Module):
     ) -> None:
         super().__init__()
         have = list(detector.feature_layers)
-        if layers == "all":
-            layers = have
+        if isinstance(layers, str):
+            layers = have if layers == "all" else []
         if layers is not None and not (layers and set(layers) <= set(have)):
             raise ConfigurationError(f"train_layers={layers!r} must be 'all', or among the feature layers {have}")
         self.detector = detector

@@ -62,13 +62,16 @@ def expected_images(name: str, source: Source) -> tuple[int, int]:
     """About how many images are learned from and measured on, where all that the registry expects are there."""
     entry = data_set(source.dataset or name)
     counts = entry.expected[0].counts if entry.expected else {}
-    classes = max(1, len(entry.objects))
     test = counts.get("test", (0, 0))
     training = counts.get("training", (0, 0)) if source.learn_from == "training" else test
+    first, second = 1.0, 1.0
     if source.split is not None:
-        training, test = (tuple(round(share * n) for n in test) for share in (source.split, 1 - source.split))
-    limit = math.inf if source.images is None else source.images * classes
-    return tuple(int(sum(min(n, limit) for n in part)) for part in (training, test))  # type: ignore[return-value]
+        first, second = source.split, 1 - source.split
+    most = math.inf if source.images is None else source.images * max(1, len(entry.objects))
+    learned, measured = (
+        sum(int(min(round(share * n), most)) for n in part) for share, part in ((first, training), (second, test))
+    )
+    return learned, measured
 
 
 def _split(entries: list[Entry], share: float) -> tuple[list[Entry], list[Entry]]:

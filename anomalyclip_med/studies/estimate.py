@@ -136,7 +136,7 @@ def _image_side(options: Mapping[str, Any]) -> str:
 
 def _seconds(run: Any) -> float:
     """The shorter of two runs; of one, where it takes long."""
-    times = []
+    times: list[float] = []
     while len(times) < 2 and sum(times) < 5:
         start = time.perf_counter()
         run()

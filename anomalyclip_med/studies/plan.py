@@ -100,8 +100,8 @@ def make_plan(study: Study, hashes: Mapping[str, str]) -> Plan:
         for chain, seed in product(chains, study.profile.seeds if learns else (0,)):
             start = None
             for source in chain:
-                drawn = study.profile.data[source].procedural
-                content = [options, training_options, drawn or hashes[source], seed, start]
+                images = study.profile.data[source].procedural or hashes[source]
+                content = [options, training_options, images, seed, start]
                 key = _key("training", content)
                 trainings[key] = Training(key, options, training_options, source, seed, start)
                 start = key

@@ -95,7 +95,7 @@ def dry_run(study: Study, data: Path, device: str | None = None, jobs: int = 1) 
         else:
             here = (data / str(source.folder)).is_dir()
             counts[name] = expected_images(name, source)
-            rows.append((name, *counts[name], source.folder, "there" if here else "absent"))
+            rows.append((name, *counts[name], str(source.folder), "there" if here else "absent"))
     plan = make_plan(study, {name: name for name in counts})
     print(f"{study.name}: {study.title}\n")
     print(tabulate(rows, ("data set", "learned from", "measured on", "folder", ""), tablefmt="simple"))
@@ -194,32 +194,38 @@ def gather(
             "cell": folder.relative_to(workplace.folder).as_posix(),
         }
         if cell.key in failures:
-            nothing: dict[str, Any] = {"class_name": MEAN, "metric": "", "value": None, "images": 0, "anomalous": 0}
-            model: dict[str, Any] = {
-                "clip": str(cell.options["clip"]),
-                "clip_sha256": "",
-                "trained": False,
-                "prompts_sha256": "",
-            }
-            yield Result(**about, **nothing, **model, error=failures[cell.key])
+            yield Result(
+                **about,
+                class_name=MEAN,
+                metric="",
+                value=None,
+                images=0,
+                anomalous=0,
+                clip=str(cell.options["clip"]),
+                clip_sha256="",
+                trained=False,
+                prompts_sha256="",
+                error=failures[cell.key],
+            )
             continue
         content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        model = {
-            "clip": content["model"]["clip"],
-            "clip_sha256": content["model"]["clip_sha256"],
-            "trained": content["trained"],
-            "prompts_sha256": content["model"]["prompts_sha256"] or "",
-        }
         classes = content["classes"]
         everything = {count: sum(c[count] for c in classes.values()) for count in ("images", "anomalous")}
         for name, record in [*classes.items(), (MEAN, content["mean"] | everything)]:
             for metric in _metrics(content["mean"]):
-                measured: dict[str, Any] = {
-                    "value": record[metric],
-                    "images": record["images"],
-                    "anomalous": record["anomalous"],
-                }
-                yield Result(**about, class_name=name, metric=metric, **measured, **model, error="")
+                yield Result(
+                    **about,
+                    class_name=name,
+                    metric=metric,
+                    value=record[metric],
+                    images=record["images"],
+                    anomalous=record["anomalous"],
+                    clip=content["model"]["clip"],
+                    clip_sha256=content["model"]["clip_sha256"],
+                    trained=content["trained"],
+                    prompts_sha256=content["model"]["prompts_sha256"] or "",
+                    error="",
+                )
 
 
 def _metrics(names: Iterable[str]) -> list[str]:

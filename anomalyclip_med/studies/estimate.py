@@ -12,6 +12,7 @@ import torch
 from tabulate import tabulate
 
 from anomalyclip_med.engines import PromptTraining
+from anomalyclip_med.errors import AnomalyClipMedError
 from anomalyclip_med.factory import create_model
 from anomalyclip_med.losses import AnomalyCLIPLoss, LossTerms, Targets
 from anomalyclip_med.studies.plan import Plan
@@ -72,7 +73,10 @@ def estimate(plan: Plan, images: Mapping[str, tuple[int, int]], device: str | No
     def costs(options: Mapping[str, Any]) -> Costs:
         key = repr([options.get(name) for name in ("method", "clip", "image_size")])
         if key not in probed:
-            probed[key] = probe(options, device)
+            try:
+                probed[key] = probe(options, device)
+            except AnomalyClipMedError:
+                return Costs(0.0, 0.0, 0.0)  # its cell will fail and say why
         return probed[key]
 
     encoded: dict[tuple[str, str, str], float] = {}

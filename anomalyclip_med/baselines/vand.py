@@ -61,7 +61,8 @@ class VAND(Detector):
     Args:
         backbone: the frozen towers.
         image_size: side S of the square input in pixels.
-        feature_layers: vision blocks, counting from 1, that make the map; None for four at equal distances.
+        feature_layers: vision blocks, counting from 1 or, below 0, from the end, that make the map; None for four at
+            equal distances.
         class_name: what the texts name where an image's own class is not known.
         seed: of the layers' random start.
 

@@ -17,8 +17,7 @@ class PlainVisionTower(VisionTower):
     Args:
         visual: open_clip's vision tower; its modules are used in place, nothing is copied.
         image_size: side S of the square input in pixels, a multiple of the patch size; None for the tower's own.
-        feature_layers: blocks, counting from 1, whose tokens are returned, in the order of the blocks; None for four at
-            equal distances: 6, 12, 18, 24 of 24.
+        feature_layers: blocks whose tokens are returned, see :meth:`VisionTower.blocks`.
 
     Raises:
         ConfigurationError: an option does not fit the tower.
@@ -28,8 +27,7 @@ class PlainVisionTower(VisionTower):
         self, visual: VisionTransformer, image_size: int | None, feature_layers: Sequence[int] | None = None
     ) -> None:
         super().__init__(visual, image_size, "bicubic", antialias=True)
-        self.feature_layers = tuple(sorted(set(self.quarters() if feature_layers is None else feature_layers)))
-        self.check_layers(self.feature_layers)
+        self.feature_layers = self.blocks(feature_layers)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

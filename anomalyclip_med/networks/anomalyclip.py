@@ -43,8 +43,8 @@ class AnomalyCLIP(Detector):
     Args:
         backbone: the frozen towers.
         image_size: side S of the square input in pixels.
-        feature_layers: vision blocks, counting from 1, whose patch features make the map; their maps are averaged.
-            None for four at equal distances: 6, 12, 18, 24 of 24.
+        feature_layers: vision blocks, counting from 1 or, below 0, from the end, whose patch features make the map;
+            their maps are averaged. None for four at equal distances: 6, 12, 18, 24 of 24.
         dpam_layers: number of last vision blocks with the DPAM path, or a (first, last) pair of block numbers. None
             for all from the first quarter's last block on: 19 of 24.
         dpam: which projection attends to itself in the DPAM path.

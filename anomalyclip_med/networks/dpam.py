@@ -51,8 +51,7 @@ class DPAMVisionTransformer(VisionTower):
     Args:
         visual: open_clip's vision tower; its modules are used in place, nothing is copied.
         image_size: side S of the square input in pixels, a multiple of the patch size.
-        feature_layers: blocks, counting from 1, whose patch tokens are returned, in the order of the blocks; None for
-            four at equal distances: 6, 12, 18, 24 of 24.
+        feature_layers: blocks whose patch tokens are returned, see :meth:`VisionTower.blocks`.
         dpam_layers: number of last blocks with a side path, or a (first, last) pair of block numbers; None for all from
             the first quarter's last block on: 19 of 24.
         dpam: what attends to itself in the side path.
@@ -72,8 +71,7 @@ class DPAMVisionTransformer(VisionTower):
         interpolation: str = "bilinear",
     ) -> None:
         super().__init__(visual, image_size, interpolation)
-        self.feature_layers = tuple(sorted(set(self.quarters() if feature_layers is None else feature_layers)))
-        self.check_layers(self.feature_layers)
+        self.feature_layers = self.blocks(feature_layers)
         if dpam_layers is None:
             dpam_layers = self.depth - self.quarters()[0] + 1
         try:

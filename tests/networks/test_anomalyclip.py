@@ -91,6 +91,19 @@ def test_a_neighbourhood_is_the_mean_of_unit_patch_features(small_clip: Path, sm
     assert plain_features.image_side() != detector.image_side()
 
 
+@pytest.mark.parametrize("method", ["anomalyclip", "vand"])
+def test_negative_feature_layers_count_from_the_end(small_clip: Path, method: str) -> None:
+    options = {} if method == "vand" else {"prompt_config": PromptConfig(deep_depth=3)}
+    x = images(2, 56)
+    one, other = (
+        create_model(small_clip, None, 56, layers, method=method, **options) for layers in ((-1, 2, -3), (2, 4, 6))
+    )
+    assert one.settings() == other.settings()
+    assert one.settings()["feature_layers"] == [2, 4, 6]
+    assert torch.equal(one(x).anomaly_map, other(x).anomaly_map)
+    assert create_model(small_clip, None, 56, -1, method=method, **options).feature_layers == (6,)
+
+
 def test_untrained_is_a_working_detector() -> None:
     detector = create_model("untrained", image_size=70)
     out = detector(images(3, 70))
@@ -189,6 +202,7 @@ def test_object_aware_prompts_name_each_images_own_class(small_state, small_clip
         ({"image_size": 60}, "not a multiple of the patch size 14: use 56 or 70"),
         ({"feature_layers": (0, 6)}, "block numbers from 1 to 6"),
         ({"feature_layers": (3, 7)}, "block numbers from 1 to 6"),
+        ({"feature_layers": (-7,)}, "block numbers from 1 to 6, or from -1, the last, to -6"),
         ({"feature_layers": ()}, "block numbers from 1 to 6"),
         ({"dpam_layers": 7}, "does not fit a transformer of 6 blocks"),
         ({"dpam_layers": (5, 3)}, "does not fit"),

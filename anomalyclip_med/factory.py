@@ -58,7 +58,7 @@ def create_model(
         feature_layers: vision blocks whose patch features make the map, one or several, counting from 1 or, below 0,
             from the end: -1 is the last.
         dpam_layers: number of last vision blocks with the DPAM path, or a (first, last) pair of block numbers.
-        dpam: ``vv``, ``qq``, ``kk`` or ``off``.
+        dpam: ``vv``, ``qq``, ``kk`` or ``off``; of ``clip`` and ``clip-ac`` too, where it is ``off``.
         sigma: of the map's Gaussian in pixels of the model's input.
         score: what the image score is made of, ``class_token``, ``map`` or ``both``.
         top_fraction: share of the patches, the most abnormal ones, that make the map's score.

@@ -111,8 +111,8 @@ class VisionTower(nn.Module):
         """Numbers of the blocks that feature layers name, counting from 1, in their order.
 
         Args:
-            layers: numbers from 1, or from the end, where -1 is the last; None for the last block of each quarter: 6, 12,
-                18, 24 of 24.
+            layers: numbers from 1, or from the end, where -1 is the last; None for four at equal distances: 6, 12, 18,
+                24 of 24.
 
         Raises:
             ConfigurationError: there is none, or one is no block of the tower.

@@ -55,9 +55,10 @@ def create_model(
             for those that the package ships for the method and backbone, where it ships some, or None for prompts that
             have not been trained.
         image_size: side S of the square input in pixels, a multiple of the patch size.
-        feature_layers: vision blocks, counting from 1, whose patch features make the map; one or several.
+        feature_layers: vision blocks whose patch features make the map, one or several, counting from 1 or, below 0,
+            from the end: -1 is the last.
         dpam_layers: number of last vision blocks with the DPAM path, or a (first, last) pair of block numbers.
-        dpam: ``vv``, ``qq``, ``kk`` or ``off``.
+        dpam: ``vv``, ``qq``, ``kk`` or ``off``; of ``clip`` and ``clip-ac`` too, where it is ``off``.
         sigma: of the map's Gaussian in pixels of the model's input.
         score: what the image score is made of, ``class_token``, ``map`` or ``both``.
         top_fraction: share of the patches, the most abnormal ones, that make the map's score.

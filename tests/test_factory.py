@@ -43,7 +43,7 @@ def test_each_method_has_its_own_backbone(monkeypatch) -> None:
     ("method", "options", "message"),
     [
         ("wincilp", {}, r"method='wincilp' is unknown \(did you mean winclip\?\): choose one of anomalyclip, clip"),
-        ("clip", {"dpam": "vv", "score": "map"}, "dpam, score: no option of CLIP"),
+        ("clip", {"score": "map", "top_fraction": 0.1}, "score, top_fraction: no option of CLIP"),
         ("winclip", {"sigma": 2.0}, "sigma: no option of WinCLIP"),
         ("coop", {"feature_layers": 3}, "feature_layers: no option of CoOp"),
         ("vand", {"neighbourhood": [3]}, "neighbourhood: no option of VAND"),

@@ -14,6 +14,7 @@ from anomalyclip_med.baselines.ensemble import PromptEnsemble, text_tower_of
 from anomalyclip_med.baselines.vision import PlainVisionTower
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.networks.detector import Detector, DetectorOutput, Features
+from anomalyclip_med.networks.dpam import DPAMAttention
 from anomalyclip_med.networks.maps import abnormal_log_odds, smoothing_matrix, upsampling_matrix
 
 
@@ -29,6 +30,8 @@ class PatchwiseCLIP(Detector):
         image_size: side S of the square input in pixels; None for the size that the tower was trained at.
         sigma: of the map's Gaussian, in pixels of the model's input; 0 for none.
         class_name: what the texts name where an image's own class is not known.
+        dpam: what attends to itself in a side path that the patches are taken from in place of CLIP's own, with as many
+            blocks as in AnomalyCLIP; the paper's ablation of DPAM alone. The image feature stays CLIP's.
     """
 
     default_clip = "ViT-L-14-336/openai"
@@ -37,12 +40,17 @@ class PatchwiseCLIP(Detector):
     upsample_smooth: Tensor
 
     def __init__(
-        self, backbone: Backbone, texts: nn.Module, image_size: int | None, sigma: float, class_name: str
+        self,
+        backbone: Backbone,
+        texts: nn.Module,
+        image_size: int | None,
+        sigma: float,
+        class_name: str,
+        dpam: DPAMAttention | str = DPAMAttention.OFF,
     ) -> None:
         if sigma < 0:
             raise ConfigurationError(f"sigma={sigma} must not be negative")
-        last = len(backbone.visual.transformer.resblocks)
-        vision = PlainVisionTower(backbone.visual, image_size, [last])
+        vision = PlainVisionTower(backbone.visual, image_size, [-1], dpam)
         super().__init__(backbone, vision, class_name, object_aware=True)
         self.texts = texts
         self.sigma = sigma
@@ -78,11 +86,16 @@ class PatchwiseCLIP(Detector):
 
     def image_side(self) -> dict[str, Any]:
         """All that the features depend on beside the images."""
-        return {"encoder": "clip", "clip_sha256": self.backbone_sha256, "image_size": self.image_size}
+        side = {"encoder": "clip", "clip_sha256": self.backbone_sha256, "image_size": self.image_size}
+        return {**side, **self._dpam()}
 
     def settings(self) -> dict[str, Any]:
-        """The constructor's arguments as plain values."""
-        return {"image_size": self.image_size, "sigma": self.sigma, "class_name": self.class_name}
+        """The constructor's arguments as plain values; of the side path only where there is one."""
+        values = {"image_size": self.image_size, "sigma": self.sigma, "class_name": self.class_name}
+        return {**values, **self._dpam()}
+
+    def _dpam(self) -> dict[str, str]:
+        return {} if self.vision.dpam is DPAMAttention.OFF else {"dpam": str(self.vision.dpam)}
 
 
 class CLIP(PatchwiseCLIP):
@@ -93,6 +106,7 @@ class CLIP(PatchwiseCLIP):
         image_size: side S of the square input in pixels; None for the size that the tower was trained at.
         sigma: of the map's Gaussian, in pixels of the model's input; 0 for none.
         class_name: what the texts name where an image's own class is not known.
+        dpam: ``vv``, ``qq`` or ``kk`` for the map from the patches of a DPAM side path, see :class:`PatchwiseCLIP`.
 
     Raises:
         ConfigurationError: the backbone has no text tower, or an option does not fit it.
@@ -106,10 +120,15 @@ class CLIP(PatchwiseCLIP):
     templates: ClassVar[Sequence[str]] = ("{}",)
 
     def __init__(
-        self, backbone: Backbone, image_size: int | None = None, sigma: float = 4.0, class_name: str = "object"
+        self,
+        backbone: Backbone,
+        image_size: int | None = None,
+        sigma: float = 4.0,
+        class_name: str = "object",
+        dpam: DPAMAttention | str = DPAMAttention.OFF,
     ) -> None:
         texts = PromptEnsemble(text_tower_of(backbone, self.method), self.states, self.templates)
-        super().__init__(backbone, texts, image_size, sigma, class_name)
+        super().__init__(backbone, texts, image_size, sigma, class_name, dpam)
 
 
 class CLIPAC(CLIP):

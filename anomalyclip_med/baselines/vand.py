@@ -61,7 +61,8 @@ class VAND(Detector):
     Args:
         backbone: the frozen towers.
         image_size: side S of the square input in pixels.
-        feature_layers: vision blocks, counting from 1, that make the map; None for four at equal distances.
+        feature_layers: vision blocks, counting from 1 or, below 0, from the end, that make the map; None for four at
+            equal distances.
         class_name: what the texts name where an image's own class is not known.
         seed: of the layers' random start.
 
@@ -121,11 +122,12 @@ class VAND(Detector):
             text_features: (2, E) or (B, 2, E).
         """
         log_odds = [
-            abnormal_log_odds(layer(tokens), text_features, TEMPERATURE).unflatten(1, (self.vision.grid, -1))
+            abnormal_log_odds(F.normalize(layer(tokens), dim=-1), text_features, TEMPERATURE)
             for layer, tokens in zip(self.fc, patch_features.unbind(dim=1), strict=True)
         ]
         # Similarities are upsampled before the softmax here.
-        return (self.upsample @ torch.stack(log_odds) @ self.upsample.T).sigmoid()
+        patches = torch.stack(log_odds).unflatten(2, (self.vision.grid, -1))
+        return (self.upsample @ patches @ self.upsample.T).sigmoid()
 
     def score_features(self, features: Features, class_names: Sequence[str] | None = None) -> DetectorOutput:
         """Score what :meth:`encode_image` returned."""

@@ -18,6 +18,9 @@ from anomalyclip_med.networks.embeddings import StateEmbeddings
 from anomalyclip_med.networks.maps import abnormal_log_odds, smoothing_matrix, state_logits, upsampling_matrix
 from anomalyclip_med.networks.prompts import PromptConfig, PromptLearner
 
+_SHORTEST = 1e-6
+"""Length of an average of unit vectors that counts as none; not zero in half precision either."""
+
 
 class ScoreSource(StrEnum):
     """What the image score is made of: the class token's similarities (the paper's), the map, or the mean of both.
@@ -40,8 +43,8 @@ class AnomalyCLIP(Detector):
     Args:
         backbone: the frozen towers.
         image_size: side S of the square input in pixels.
-        feature_layers: vision blocks, counting from 1, whose patch features make the map; their maps are averaged.
-            None for four at equal distances: 6, 12, 18, 24 of 24.
+        feature_layers: vision blocks, counting from 1 or, below 0, from the end, whose patch features make the map;
+            their maps are averaged. None for four at equal distances: 6, 12, 18, 24 of 24.
         dpam_layers: number of last vision blocks with the DPAM path, or a (first, last) pair of block numbers. None
             for all from the first quarter's last block on: 19 of 24.
         dpam: which projection attends to itself in the DPAM path.
@@ -139,49 +142,56 @@ class AnomalyCLIP(Detector):
         """Encode normalised images (B, 3, S, S).
 
         Returns:
-            ``image_features`` (B, E), L2-normalised, and ``patch_features`` (B, layers, 1 + P, E), class token first,
-            not normalised.
+            ``image_features`` (B, E) and ``patch_features`` (B, layers, P, E), both L2-normalised; and where patch
+            features are averaged over neighbourhoods, ``neighbourhood_lengths`` (B, layers, sides, P) of the averages,
+            in [0, 1].
         """
-        class_feature, patch_features = self.vision(images)
-        return {
-            "image_features": F.normalize(class_feature, dim=-1),
-            "patch_features": torch.stack(patch_features, dim=1),
-        }
+        class_feature, layers = self.vision(images)
+        patch_features = torch.stack([F.normalize(tokens[:, 1:], dim=-1) for tokens in layers], dim=1)
+        features = {"image_features": F.normalize(class_feature, dim=-1), "patch_features": patch_features}
+        if self.neighbourhood != (1,):
+            channels = patch_features.mT  # one layer after the other: averages take as much room as the features
+            lengths = [
+                torch.stack([self._average(layer, side).norm(dim=1) for side in self.neighbourhood], dim=1)
+                for layer in channels.unbind(dim=1)
+            ]
+            features["neighbourhood_lengths"] = torch.stack(lengths, dim=1).clamp_min(_SHORTEST)
+        return features
 
-    def patch_log_odds(self, patch_features: Tensor, text_features: Tensor) -> Tensor:
+    def _average(self, values: Tensor, side: int) -> Tensor:
+        """Mean of (B, C, P) over each patch's neighbourhood; at the border, over the patches that there are."""
+        if side == 1:
+            return values
+        grids = values.unflatten(2, (self.vision.grid, -1))
+        return F.avg_pool2d(grids, side, 1, side // 2, count_include_pad=False).flatten(2)
+
+    def patch_log_odds(self, features: Features, text_features: Tensor) -> Tensor:
         """Log-odds of abnormal of every patch.
 
         Args:
-            patch_features: (B, layers, 1 + P, E).
+            features: from :meth:`encode_image`.
             text_features: (2, E) or (B, 2, E).
 
         Returns:
             (layers, neighbourhoods, B, G, G), G * G = P.
         """
-        layers = []
-        for features in patch_features.unbind(dim=1):
-            tokens = F.normalize(features[:, 1:], dim=-1).transpose(1, 2).unflatten(2, (self.vision.grid, -1))
-            sides = [
-                abnormal_log_odds(
-                    # At the border the average is over the patches that there are.
-                    F.avg_pool2d(tokens, side, 1, side // 2, count_include_pad=False).permute(0, 2, 3, 1),
-                    text_features,
-                )
-                for side in self.neighbourhood
-            ]
-            layers.append(torch.stack(sides))
-        return torch.stack(layers)
+        log_odds = abnormal_log_odds(features["patch_features"], text_features)
+        # Those of an average are the average log-odds, but for its length.
+        sides = torch.stack([self._average(log_odds, side) for side in self.neighbourhood], dim=2)
+        if "neighbourhood_lengths" in features:
+            sides = sides / features["neighbourhood_lengths"]
+        return sides.permute(1, 2, 0, 3).unflatten(3, (self.vision.grid, -1))
 
-    def layer_maps(self, patch_features: Tensor, text_features: Tensor) -> Tensor:
+    def layer_maps(self, features: Features, text_features: Tensor) -> Tensor:
         """Unsmoothed abnormal maps of each feature layer, (layers, B, S, S) in [0, 1].
 
         The normal map is one minus this: both come from one softmax, and upsampling is linear.
 
         Args:
-            patch_features: (B, layers, 1 + P, E).
+            features: from :meth:`encode_image`.
             text_features: (2, E) or (B, 2, E).
         """
-        patches = self.patch_log_odds(patch_features, text_features).sigmoid().mean(dim=1)
+        patches = self.patch_log_odds(features, text_features).sigmoid().mean(dim=1)
         return self.upsample @ patches @ self.upsample.T
 
     def training_output(
@@ -193,17 +203,23 @@ class AnomalyCLIP(Detector):
     ) -> TrainingOutput:
         """What the loss takes."""
         text_features = self.text_features_of(class_names)
-        rows = [self.feature_layers.index(layer) for layer in layers or self.trained_layers]
+        if layers is None:
+            layers = self.trained_layers
+        chosen = features
+        if maps and tuple(layers) != self.feature_layers:  # a selection is a copy
+            rows = [self.feature_layers.index(layer) for layer in layers]
+            chosen = {name: values[:, rows] for name, values in features.items() if name != "image_features"}
         return TrainingOutput(
             state_logits(features["image_features"], text_features),
-            self.layer_maps(features["patch_features"][:, rows], text_features) if maps else None,
+            self.layer_maps(chosen, text_features) if maps else None,
         )
 
     def image_side(self) -> dict[str, Any]:
         """All that the features depend on beside the images."""
         settings = self.settings()
         names = ("image_size", "feature_layers", "dpam", "dpam_layers")
-        return {"encoder": "dpam", "clip_sha256": self.backbone_sha256, **{name: settings[name] for name in names}}
+        side = {"encoder": "dpam", "clip_sha256": self.backbone_sha256, **{name: settings[name] for name in names}}
+        return side if self.neighbourhood == (1,) else {**side, "neighbourhood": settings["neighbourhood"]}
 
     def settings(self) -> dict[str, Any]:
         """What prompts are learned for, beside the backbone: the constructor's arguments as plain values."""
@@ -227,7 +243,7 @@ class AnomalyCLIP(Detector):
     def score_features(self, features: Features, class_names: Sequence[str] | None = None) -> DetectorOutput:
         """Score what :meth:`encode_image` returned."""
         text_features = self.text_features_of(class_names)
-        log_odds = self.patch_log_odds(features["patch_features"], text_features)
+        log_odds = self.patch_log_odds(features, text_features)
         # The mean over layers, bilinear upsampling and the Gaussian are all linear: fold them into one
         # matrix per axis and never hold a full-size map per layer.
         patches = log_odds.sigmoid().mean(dim=(0, 1))

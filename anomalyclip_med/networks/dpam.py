@@ -50,13 +50,13 @@ class DPAMVisionTransformer(VisionTower):
 
     Args:
         visual: open_clip's vision tower; its modules are used in place, nothing is copied.
-        image_size: side S of the square input in pixels, a multiple of the patch size.
-        feature_layers: blocks, counting from 1, whose patch tokens are returned, in the order of the blocks; None for
-            four at equal distances: 6, 12, 18, 24 of 24.
+        image_size: side S of the square input in pixels, a multiple of the patch size; None for the tower's own.
+        feature_layers: blocks whose patch tokens are returned, see :meth:`VisionTower.blocks`.
         dpam_layers: number of last blocks with a side path, or a (first, last) pair of block numbers; None for all from
             the first quarter's last block on: 19 of 24.
         dpam: what attends to itself in the side path.
         interpolation: of the positional embedding, ``bilinear`` (CLIP) or ``bicubic`` (DINOv2).
+        antialias: whether that antialiases.
 
     Raises:
         ConfigurationError: an option does not fit the tower.
@@ -65,15 +65,15 @@ class DPAMVisionTransformer(VisionTower):
     def __init__(
         self,
         visual: VisionTransformer,
-        image_size: int,
+        image_size: int | None,
         feature_layers: Sequence[int] | None = None,
         dpam_layers: int | Sequence[int] | None = None,
         dpam: DPAMAttention | str = DPAMAttention.VV,
         interpolation: str = "bilinear",
+        antialias: bool = False,
     ) -> None:
-        super().__init__(visual, image_size, interpolation)
-        self.feature_layers = tuple(sorted(set(self.quarters() if feature_layers is None else feature_layers)))
-        self.check_layers(self.feature_layers)
+        super().__init__(visual, image_size, interpolation, antialias)
+        self.feature_layers = self.blocks(feature_layers)
         if dpam_layers is None:
             dpam_layers = self.depth - self.quarters()[0] + 1
         try:
@@ -95,8 +95,18 @@ class DPAMVisionTransformer(VisionTower):
             and for each feature layer the tokens after ``ln_post`` and projection, class token first:
             (B, 1 + P, E). Neither is L2-normalised.
         """
+        tokens, layers = self.run_blocks(images)
+        return self.project(tokens[:, 0]), [self.project(self.visual.ln_post(local)) for local in layers]
+
+    def run_blocks(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Run both paths.
+
+        Returns:
+            Tokens (B, 1 + P, D) as they leave the blocks: of the original path after the last one, and of the side path
+            after each feature layer.
+        """
         tokens = local = self.embed(images)
-        features = []
+        layers = []
         for number, block in enumerate(self.visual.transformer.resblocks, start=1):
             if number in self.dpam_blocks:
                 tokens, local = self._dual_path(block, tokens, local)
@@ -105,8 +115,8 @@ class DPAMVisionTransformer(VisionTower):
                 tokens = block(tokens)
                 local = local if past_side_path else tokens
             if number in self.feature_layers:
-                features.append(self.project(self.visual.ln_post(local)))
-        return self.project(tokens[:, 0]), features
+                layers.append(local)
+        return tokens, layers
 
     def _dual_path(self, block: ResidualAttentionBlock, tokens: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
         """One block on the original path, its self-similar attention added to the side path."""

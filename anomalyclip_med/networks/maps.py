@@ -16,33 +16,41 @@ def state_logits(features: Tensor, text_features: Tensor, temperature: float = T
     """Similarities to the normal and the abnormal state, over the temperature.
 
     Args:
-        features: (B, ..., E), of any length: they are L2-normalised here.
+        features: (B, ..., E), L2-normalised.
         text_features: (2, E), normal first, L2-normalised; or (B, 2, E), a pair for each image.
         temperature: that they are divided by.
 
     Returns:
         (B, ..., 2).
     """
-    features = F.normalize(features, dim=-1)
     if text_features.ndim == 2:
         return features @ text_features.T / temperature
-    of_images = features.reshape(len(features), -1, features.shape[-1]) @ text_features.mT / temperature
-    return of_images.reshape(*features.shape[:-1], 2)
+    return _of_images(features, text_features.mT) / temperature
 
 
 def abnormal_log_odds(features: Tensor, text_features: Tensor, temperature: float = TEMPERATURE) -> Tensor:
     """Log-odds of abnormal: their sigmoid is the abnormal entry of the softmax over the two similarities.
 
+    They are linear in the features.
+
     Args:
-        features: (B, ..., E), of any length: they are L2-normalised here.
+        features: (B, ..., E), L2-normalised.
         text_features: (2, E), normal first, L2-normalised; or (B, 2, E), a pair for each image.
         temperature: of the softmax.
 
     Returns:
         (B, ...), in [-2 / temperature, 2 / temperature].
     """
-    logits = state_logits(features, text_features, temperature)
-    return logits[..., 1] - logits[..., 0]
+    # One product, with the difference of the states, where two logits would take two.
+    difference = (text_features[..., 1, :] - text_features[..., 0, :]) / temperature
+    if difference.ndim == 1:
+        return features @ difference
+    return _of_images(features, difference[..., None])[..., 0]
+
+
+def _of_images(features: Tensor, columns: Tensor) -> Tensor:
+    """Products of features (B, ..., E) with each image's own columns (B, E, N): (B, ..., N)."""
+    return (features.reshape(len(features), -1, features.shape[-1]) @ columns).reshape(*features.shape[:-1], -1)
 
 
 def upsampling_matrix(grid: int, size: int, align_corners: bool = False) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import VisionTransformer
@@ -105,16 +107,28 @@ class VisionTower(nn.Module):
         """Tokens (..., D) into the space shared with the text tower, where there is one: (..., E)."""
         return tokens if self.visual.proj is None else tokens @ self.visual.proj
 
-    def check_layers(self, layers: tuple[int, ...]) -> None:
-        """Raise a ConfigurationError where there is none, or one is no block of the tower, counting from 1."""
-        if not layers or not all(1 <= layer <= self.depth for layer in layers):
+    def blocks(self, layers: Sequence[int] | None) -> tuple[int, ...]:
+        """Numbers of the blocks that feature layers name, counting from 1, in their order.
+
+        Args:
+            layers: numbers from 1, or from the end, where -1 is the last; None for four at equal distances: 6, 12, 18,
+                24 of 24.
+
+        Raises:
+            ConfigurationError: there is none, or one is no block of the tower.
+        """
+        if layers is None:
+            layers = self.quarters()
+        numbers = sorted({layer + self.depth + 1 if layer < 0 else layer for layer in layers})
+        if not numbers or not all(1 <= number <= self.depth for number in numbers):
             raise ConfigurationError(
                 f"feature_layers={list(layers)} does not fit a transformer of {self.depth} blocks: "
-                f"give block numbers from 1 to {self.depth}"
+                f"give block numbers from 1 to {self.depth}, or from -1, the last, to -{self.depth}"
             )
+        return tuple(numbers)
 
     def quarters(self) -> list[int]:
-        """The last block of each quarter: 6, 12, 18, 24 of 24."""
+        """The last block of each quarter."""
         return [max(1, self.depth * quarter // 4) for quarter in (1, 2, 3, 4)]
 
     def _check_shape(self, images: Tensor) -> None:

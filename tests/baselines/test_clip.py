@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from anomalyclip_med import create_model
 from anomalyclip_med.errors import ConfigurationError
 
+from ..networks.plain import encode_image as side_path
 from . import plain
 
 NAMES = ["brain", "metal_nut", "brain"]
@@ -57,6 +58,26 @@ def test_the_methods_of_one_image_side_share_features(clip_file: Path, images) -
     for other in (ac, coop):
         assert all(torch.equal(f, features[n]) for n, f in other.encode_image(images[:, :, :56, :56]).items())
     torch.testing.assert_close(ac.score_features(features).score, ac(images[:, :, :56, :56]).score)
+
+
+@pytest.mark.parametrize(("method", "text"), [("clip", clip_text), ("clip-ac", ensemble_text)])
+def test_dpam_takes_the_map_from_the_side_path_and_leaves_the_score(state, clip_file, images, method, text) -> None:
+    """AnomalyCLIP's plain arithmetic of the side path, on an image of the tower's own size, where positions agree."""
+    own = images[:, :, :56, :56]
+    plain_map = create_model(clip_file, method=method, class_name="brain")
+    detector = create_model(clip_file, method=method, class_name="brain", dpam="qq", sigma=0)
+    _, (tokens,) = side_path(state, own, [6], range(1, 7), "qq")  # from the first quarter's last block on, of 6
+    odds = (F.normalize(tokens[:, 1:], dim=-1) @ F.normalize(text(state, "brain"), dim=-1).T / 0.07).softmax(-1)[..., 1]
+    expected = F.interpolate(odds.view(3, 1, 4, 4), 56, mode="bilinear")
+    out = detector(own)
+    torch.testing.assert_close(out.anomaly_map, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(out.score, plain_map(own).score)
+    assert (out.anomaly_map - plain_map(own).anomaly_map).abs().max() > 0.01
+    assert detector.settings()["dpam"] == detector.image_side()["dpam"] == "qq"
+    assert "dpam" not in {**plain_map.settings(), **plain_map.image_side()}
+    assert create_model(clip_file, method=method, dpam="off").image_side() == plain_map.image_side()
+    with pytest.raises(ConfigurationError, match="dpam: no option of CoOp"):
+        create_model(clip_file, method="coop", dpam="vv")
 
 
 def test_texts_are_encoded_once_per_class(clip_file: Path, images, monkeypatch) -> None:

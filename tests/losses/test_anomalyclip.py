@@ -75,6 +75,19 @@ def test_gradients_are_finite_at_both_ends() -> None:
     assert torch.isfinite(p.grad).all()
 
 
+def test_the_gradient_of_the_focal_loss_is_that_of_its_definition() -> None:
+    generator = torch.Generator().manual_seed(5)
+    p = torch.rand(3, 5, 7, generator=generator, dtype=torch.float64).requires_grad_()
+    y = (torch.rand(5, 7, generator=generator) > 0.5).double()
+    smooth = y.clamp(1e-5, 1 - 1e-5)
+    right = smooth * p + (1 - smooth) * (1 - p) + 1e-5
+    definition = -((1 - right) ** 2 * right.log()).mean()
+    (expected,) = torch.autograd.grad(definition, p)
+    loss = 3 * focal_loss(p, y)
+    torch.testing.assert_close(loss, 3 * definition)
+    torch.testing.assert_close(torch.autograd.grad(loss, p)[0], 3 * expected)
+
+
 def test_empty_masks_with_empty_maps_cost_nothing() -> None:
     assert dice_loss(torch.zeros(2, 4, 4), torch.zeros(2, 4, 4)).item() == 0
 

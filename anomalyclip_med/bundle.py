@@ -28,7 +28,7 @@ def run_bundle(name: str, config_files: list[str], **overrides: Any) -> None:
     Args:
         name: of the bundle.
         config_files: files in its ``configs`` folder, merged in order.
-        overrides: values by configuration id.
+        overrides: values by configuration id; and ``tracking``, see :class:`monai.bundle.ConfigWorkflow`.
 
     Raises:
         ConfigurationError: an override would be executed: MONAI takes text after ``$``, ``@`` and ``%`` for code.

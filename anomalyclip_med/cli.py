@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from anomalyclip_med import __version__
 from anomalyclip_med.cli_datasets import add_datasets
+from anomalyclip_med.cli_study import add_study
 from anomalyclip_med.errors import AnomalyClipMedError, ConfigurationError
 from anomalyclip_med.pacs.command import add_pacs
 
@@ -48,7 +51,17 @@ examples:
 exit status: 0 all scored, 1 something could not be scored (scores.json says what),
 2 nothing could be done (the message says why)"""
 
-_MODEL = ("clip", "activation", "prompts", "device", "image_size", "feature_layers", "batch_size")
+_MODEL = (
+    "method",
+    "class_name",
+    "clip",
+    "activation",
+    "prompts",
+    "device",
+    "image_size",
+    "feature_layers",
+    "batch_size",
+)
 
 _WEIGHTS_NOTE = """\
 Prompts are small; the CLIP they belong to is named by --clip and downloaded by
@@ -78,6 +91,7 @@ Learn prompts from labelled images, or from drawn ones:
   anomalyclip-med datasets prepare visa ~/data/VisA
   anomalyclip-med train ~/data/VisA/datalist.json --section test -o trained
   anomalyclip-med train --procedural 2000 -o trained
+  anomalyclip-med train ~/data/mine/datalist.json --few-shot 8 --prompts auto -o mine
   anomalyclip-med score scans/ -o out --prompts trained/prompts.safetensors
 
 OUT receives prompts.safetensors, which hold the settings that they were learned
@@ -86,6 +100,7 @@ after an interruption: it goes on where it was."""
 
 _TRAIN_OPTIONS = (
     "section",
+    "few_shot",
     "procedural",
     "validation_section",
     "metric",
@@ -98,6 +113,7 @@ _TRAIN_OPTIONS = (
     "cache",
     "cache_dtype",
     "tensorboard",
+    "tracking",
 )
 
 _CALIBRATE = """\
@@ -114,6 +130,8 @@ of the same scanner, protocol and kind of patient, and as many as possible: of
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
+    # MONAI imports MLflow wherever it is installed, and MLflow reports its use to its makers.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     arguments = _parser().parse_args(argv)
     try:
         return arguments.run(arguments)
@@ -142,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_train(commands)
     add_datasets(commands)
+    add_study(commands)
     add_pacs(commands, lambda options: parser.parse_args(["score", "STUDY", "--output=OUT", *options]))
     return parser
 
@@ -221,21 +240,37 @@ def _add_score(commands: Any) -> None:
     score.set_defaults(run=_score)
 
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
+def _add_model(
+    parser: argparse.ArgumentParser,
+    prompts: str = "name from 'weights list', or a file (default: those for the CLIP)",
+    batch_size: str = "slices at a time (default: 4)",
+) -> None:
     option = parser.add_argument_group("model").add_argument
+    option(
+        "--method",
+        metavar="NAME",
+        help="anomalyclip (default), or a baseline: clip, clip-ac, winclip, coop, vand",
+    )
+    option(
+        "--class-name",
+        metavar="NAME",
+        help="what the texts of a baseline name, such as brain; labelled images bring their own (default: object)",
+    )
     option(
         "--clip",
         metavar="NAME",
-        help="offline (default), untrained, open_clip NAME/TAG such as ViT-L-14-336/openai, or a weights file",
+        help="offline, offline-text, untrained, open_clip NAME/TAG such as ViT-L-14-336/openai, or a weights file "
+        "(default: offline; of a baseline the CLIP that it is made for)",
     )
     option("--activation", choices=("quick_gelu", "gelu"), help="for a CLIP file that does not tell its activation")
-    option("--prompts", metavar="NAME", help="name from 'weights list', or a file (default: those for the CLIP)")
+    option("--prompts", metavar="NAME", help=prompts)
     option("--device", type=_device, metavar="DEVICE", help="cpu, cuda:0, ... (default: a GPU where there is one)")
     option(
         "--image-size",
         type=_positive,
         metavar="PIXELS",
-        help="side of the model's input (default: 224 offline, else 518)",
+        help="side of the model's input (default: 224 offline, else 518; with clip, clip-ac, coop and winclip the side "
+        "that their CLIP was trained at)",
     )
     option(
         "--feature-layers",
@@ -243,13 +278,14 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar="N,N,...",
         help="blocks that make the map (default: those that the prompts were learned for)",
     )
-    option("--batch-size", type=_positive, metavar="SLICES", help="slices at a time (default: 4)")
+    option("--batch-size", type=_positive, metavar="N", help=batch_size)
 
 
 def _chosen(arguments: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
     """The configuration values that were given, with those of the model."""
     values = {n: getattr(arguments, n) for n in (*_MODEL, *names) if getattr(arguments, n) is not None}
-    if arguments.clip not in (None, "offline", "untrained"):
+    of_authors = arguments.method in (None, "anomalyclip")
+    if of_authors and arguments.clip not in (None, "offline", "offline-text", "untrained"):
         values.setdefault("prompts", "anomalyclip-mvtec")
     return values
 
@@ -452,6 +488,7 @@ def _add_train(commands: Any) -> None:
         "--root", type=Path, metavar="FOLDER", help="that the list's paths are relative to (default: the list's folder)"
     )
     option("--section", metavar="NAME", help="of the list, to learn from (default: training)")
+    option("--few-shot", type=_positive, metavar="K", help="learn from K images of each class and label (default: all)")
     option("--validation-section", metavar="NAME", help="of the list, to choose the best epoch by (default: none)")
     option("--metric", metavar="NAME", help="what is best: image_auroc (default), image_ap, pixel_auroc, pixel_aupro")
     option("--patience", type=_positive, metavar="EPOCHS", help="without a better metric, then training ends")
@@ -463,7 +500,13 @@ def _add_train(commands: Any) -> None:
     option("--cache", metavar="WHERE", help="keep image features: 'memory', or a folder (default: not)")
     option("--cache-dtype", choices=("float32", "float16"), help="of kept features (default: float32)")
     option("--tensorboard", action="store_const", const=True, help="write losses and metrics for TensorBoard")
-    _add_model(train)
+    option("--tracking", choices=("mlflow",), help="record the run with MLflow, in OUT/mlruns.db")
+    _add_model(
+        train,
+        prompts="to start from: a file, a name from 'weights list', or auto: those shipped for the offline backbone, "
+        "random vectors for any other (default: random vectors)",
+        batch_size="images per step (default: 8)",
+    )
     train.set_defaults(run=_train)
 
 
@@ -476,8 +519,10 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.datalist:
         options["datalist"] = str(arguments.datalist)
         options["dataset_dir"] = str(arguments.root or arguments.datalist.parent)
+    if arguments.tracking and not find_spec("mlflow"):
+        raise ConfigurationError("mlflow is not installed: pip install 'anomalyclip-med[tracking]'")
     logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it announces its own logging file
-    run_bundle("anomalyclip_zero_shot", ["inference.json", "train.json"], output_dir=arguments.output, **options)
+    run_bundle("anomalyclip_zero_shot", ["inference.json", "train.json"], output_dir=str(arguments.output), **options)
     return 0
 
 

@@ -62,10 +62,10 @@ def run(clip: str, images: int, epochs: int, cache: str | None, output: Path) ->
     workflow.parser.get_parsed_content("network")
     ends = [time.perf_counter()]
     losses: list[float] = []
-    trainer: Engine = workflow.parser.get_parsed_content("trainer")  # computes the features, where they are kept
+    trainer: Engine = workflow.parser.get_parsed_content("train#trainer")  # computes the features, where they are kept
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda _: ends.append(time.perf_counter()))
     trainer.add_event_handler(
-        Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output["loss"].item())
+        Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output[0]["loss"].item())
     )
     workflow.run()
     return [after - before for before, after in itertools.pairwise(ends)], losses

@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # no test goes to the network
+
 
 def located(variable: str, beside: str) -> Path:
     """The folder that an environment variable names, or one beside the repository; skips where there is none."""

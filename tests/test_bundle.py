@@ -53,7 +53,7 @@ AS_TYPED = ("--clip", "untrained", "--show_names", "True")
 class BrightnessNetwork(nn.Module):
     """Stands in for the detector where geometry is tested: the map is the picture, the score its maximum."""
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor, class_names: list[str] | None = None) -> torch.Tensor:
         brightness = images.mean(dim=1, keepdim=True)
         return torch.cat([brightness, brightness.amax(dim=(2, 3), keepdim=True).expand_as(brightness)], dim=1)
 

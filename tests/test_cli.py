@@ -148,6 +148,53 @@ def test_train_then_score_with_what_was_learned(tmp_path: Path, capsys: pytest.C
     assert "either a data list or --procedural" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("method", "loss"), [("coop", "global"), ("vand", "local")])
+def test_train_a_baseline_then_evaluate_it_by_class(tmp_path: Path, capsys, method: str, loss: str) -> None:
+    assert main(["procedural", "write", str(tmp_path / "drawn"), "--count", "10", "--size", "64"]) == 0
+    datalist = tmp_path / "drawn" / "datalist.json"
+    entries = json.loads(datalist.read_text())["training"]
+    for number, entry in enumerate(entries):
+        entry["class"] = ("bottle", "metal_nut")[number % 2]
+    datalist.write_text(json.dumps({"training": entries, "test": entries}))
+    model = ["--clip", "untrained", "--device", "cpu", "--method", method]
+    options = ["--image-size", "70", "--epochs", "2", "--batch-size", "6", "--cache", str(tmp_path / "cache")]
+    assert main(["train", str(datalist), "-o", str(tmp_path / "trained"), *model, *options]) == 0
+    record = json.loads((tmp_path / "trained" / "training.json").read_text())
+    assert record["settings"]["model"]["method"].lower() == method
+    assert record["settings"]["loss"] == loss
+    losses = [epoch["loss"] for epoch in record["epochs"]]
+    assert losses == sorted(losses, reverse=True)
+    prompts = str(tmp_path / "trained" / "prompts.safetensors")
+
+    assert main(["evaluate", str(datalist), "-o", str(tmp_path / "found"), *model, "--prompts", prompts]) == 0
+    found = json.loads((tmp_path / "found" / "metrics.json").read_text())
+    assert found["model"]["method"].lower() == method
+    assert found["model"]["prompts_trained"]
+    assert set(found["classes"]) == {"bottle", "metal_nut"}
+    # One class alone, as the detector's own, is measured as it is among others.
+    only = [{k: v for k, v in e.items() if k != "class"} for e in entries if e["class"] == "metal_nut"]
+    datalist.write_text(json.dumps({"test": only}))
+    command = ["evaluate", str(datalist), "-o", str(tmp_path / "alone"), *model, "--prompts", prompts]
+    assert main([*command, "--class-name", "metal nut"]) == 0
+    (alone,) = json.loads((tmp_path / "alone" / "metrics.json").read_text())["classes"].values()
+    for metric in ("image_auroc", "pixel_auroc"):
+        assert found["classes"]["metal_nut"][metric] == pytest.approx(alone[metric], abs=1e-6)
+    assert main(["score", str(tmp_path / "drawn" / "images"), "-o", str(tmp_path / "x"), "--prompts", prompts]) == 2
+    assert "not AnomalyCLIP" in capsys.readouterr().err
+
+
+def test_a_baseline_without_training_scores_and_cannot_be_trained(tmp_path: Path, capsys) -> None:
+    picture(tmp_path / "a.png")
+    model = ["--clip", "untrained", "--image-size", "70", "--device", "cpu", "--method", "winclip"]
+    assert main(["score", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), *model, "--class-name", "brain"]) == 0
+    record = json.loads((tmp_path / "out" / "scores.json").read_text())["model"]
+    assert (record["method"], record["class_name"]) == ("WinCLIP", "brain")
+    assert main(["train", "--procedural", "4", "-o", str(tmp_path / "trained"), *model]) == 2
+    assert "WinCLIP learns nothing" in capsys.readouterr().err
+    assert main(["score", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), *model[:-1], "winclap"]) == 2
+    assert "did you mean winclip?" in capsys.readouterr().err
+
+
 def test_weights_of_the_offline_backbone(tmp_path: Path, offline_cache: Path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("ANOMALYCLIP_MED_CACHE", str(tmp_path))
     assert main(["weights", "verify", "offline"]) == 2

@@ -28,7 +28,7 @@ from anomalyclip_med.data.datasets import Prepared, prepare
 from anomalyclip_med.data.discovery import open_picture
 from anomalyclip_med.metrics import PixelHistogram, aupro, auroc, image_intervals, pixel_intervals
 from anomalyclip_med.metrics.bootstrap import IMAGE_BINS
-from anomalyclip_med.networks import AnomalyCLIP
+from anomalyclip_med.networks import Detector
 from anomalyclip_med.studies import published_figures
 from anomalyclip_med.transforms import LoadMaskd, LoadSliced, ResizeSliced
 
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def measure(
-    title: str, prepared: Prepared, detectors: list[AnomalyCLIP], untrained: list[AnomalyCLIP]
+    title: str, prepared: Prepared, detectors: list[Detector], untrained: list[Detector]
 ) -> Iterator[list[str]]:
     """Rows of one data set; the detectors differ in their embeddings only."""
     samples = [s for s in prepared.samples if s.section == "test"]
@@ -105,7 +105,7 @@ def measure(
             scores[f"{kind} top"].append(float(values.flatten().topk(size * size // 100).values.mean()))
         features = detector.encode_image(((image - mean) / std)[None])  # the same for all
         for kind, each in zip((*ours, *random), (*detectors, *untrained), strict=True):
-            out = each.score_features(*features)
+            out = each.score_features(features)
             maps[kind].append(out.anomaly_map[0, 0].numpy())
             scores[kind].append(out.score.item())
 

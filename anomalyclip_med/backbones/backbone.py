@@ -15,9 +15,9 @@ class Backbone:
     Attributes:
         visual: The vision tower, in evaluation mode, float32, no parameter requires a gradient.
         clip: The CLIP that it belongs to, for its text tower; None for a tower that has none.
-        name: "ARCHITECTURE/TAG", the file's name without its folder, "offline" or "untrained".
-        sha256: Of the weights file; of the tensors where there is no file.
-        trained: False only for random weights.
+        name: "ARCHITECTURE/TAG", the file's name without its folder, "offline", "offline-text" or "untrained".
+        sha256: Of the weights file; of the tensors where there is no file, and of both where there is a part of each.
+        trained: False for random weights, also those of the text tower alone.
         warnings: What was assumed or must be known, each beginning with a stable name and a colon.
         image_mean: Per-channel mean of the images in [0, 1] that the tower expects subtracted.
         image_std: Per-channel standard deviation to divide by.

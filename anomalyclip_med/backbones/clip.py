@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from http.client import HTTPException
 from pathlib import Path
@@ -18,11 +20,12 @@ from anomalyclip_med.backbones.backbone import Backbone
 from anomalyclip_med.backbones.dinov2 import IMAGENET_MEAN, IMAGENET_STD, build_dinov2, is_dinov2
 from anomalyclip_med.backbones.offline import OFFLINE_NAME, OFFLINE_SHA256, PROVENANCE, offline_path
 from anomalyclip_med.backbones.state_dict import read_open_clip_config, read_state_dict
-from anomalyclip_med.backbones.untrained import build_untrained
+from anomalyclip_med.backbones.untrained import UNTRAINED, add_untrained_text, build_untrained
 from anomalyclip_med.errors import WeightsError
 from anomalyclip_med.weights import file_sha256
 
 _UNTRAINED = "untrained"
+_OFFLINE_TEXT = "offline-text"
 _FILE_SUFFIXES = {".pt", ".pth", ".bin", ".safetensors", ".ckpt"}
 
 
@@ -38,13 +41,16 @@ def load_clip(
         source: One of
 
             - ``"offline"``: the vision-only backbone that `anomalyclip-med weights fetch offline` brings;
-
+            - ``"offline-text"``: the same with a small untrained text tower, for learning prompts where no CLIP can be
+              downloaded; what compares images with given sentences is at chance on it;
             - ``"ARCHITECTURE/TAG"``, e.g. ``"ViT-L-14-336/openai"``: downloaded once through open_clip;
             - the path of a weights file: OpenAI's TorchScript archive, a state dict in OpenAI's or
               open_clip's layout (``.pt``, ``.pth``, ``.bin``, ``.safetensors``), with open_clip's
               ``open_clip_config.json`` beside it or without; or a DINOv2 in Hugging Face's layout, such as Meta's
               own ``dinov2-small``, which has no text tower;
-            - ``"untrained"``: a small network with fixed random weights, for trying things out.
+            - ``"untrained"``: a small network with fixed random weights, for trying things out; and
+              ``"ARCHITECTURE/untrained"``, e.g. ``"ViT-L-14-336/untrained"``, one of open_clip's with such weights, for
+              measuring times.
         activation: The MLP activation, for files that do not tell it. One that contradicts the weights is an
             error, never an override.
         cache_dir: Where downloads are kept; open_clip's own place by default.
@@ -65,27 +71,45 @@ def load_clip(
                 f"The activation {activation!r} is unknown; known are {', '.join(Activation)}."
             ) from error
     if source == _UNTRAINED:
-        return _untrained(evidence)
+        return _untrained(_UNTRAINED, UNTRAINED, evidence)
     if source == OFFLINE_NAME:
         return _load(offline_path(), OFFLINE_NAME, evidence)
+    if source == _OFFLINE_TEXT:
+        return _with_untrained_text(_load(offline_path(), OFFLINE_NAME, evidence))
     path = Path(source).expanduser()
     if isinstance(source, Path) or path.suffix in _FILE_SUFFIXES or path.exists():
         return _from_file(path, evidence)
     return _from_name(source, evidence, cache_dir)
 
 
-def _untrained(evidence: list[Evidence]) -> Backbone:
-    model, sha256 = build_untrained(evidence[0].activation if evidence else Activation.QUICK_GELU)
+def _untrained(name: str, sizes: Architecture, evidence: list[Evidence]) -> Backbone:
+    model, sha256 = build_untrained(sizes, evidence[0].activation if evidence else Activation.QUICK_GELU)
     return Backbone(
         visual=model.visual,
         clip=model,
-        name=_UNTRAINED,
+        name=name,
         sha256=sha256,
         trained=False,
         warnings=("untrained-weights: the CLIP weights are random; scores and maps mean nothing.",),
         image_mean=open_clip.OPENAI_DATASET_MEAN,
         image_std=open_clip.OPENAI_DATASET_STD,
         interpolation="bilinear",
+    )
+
+
+def _with_untrained_text(backbone: Backbone) -> Backbone:
+    model, sha256 = add_untrained_text(backbone.visual)
+    warning = (
+        "untrained-text: the text tower is random: prompts can be learned through it, but words mean nothing, and "
+        "methods that only compare images with sentences are at chance"
+    )
+    return replace(
+        backbone,
+        clip=model,
+        name=_OFFLINE_TEXT,
+        sha256=hashlib.sha256(f"{backbone.sha256}{sha256}".encode()).hexdigest(),
+        trained=False,
+        warnings=(*backbone.warnings, warning),
     )
 
 
@@ -108,6 +132,8 @@ def _from_file(path: Path, evidence: list[Evidence]) -> Backbone:
 def _from_name(source: str, evidence: list[Evidence], cache_dir: Path | None) -> Backbone:
     """Load one of open_clip's pretrained models."""
     architecture, _, tag = source.rpartition("/")
+    if tag == _UNTRAINED and open_clip.get_model_config(architecture):
+        return _untrained(source, Architecture.from_config(open_clip.get_model_config(architecture), source), evidence)
     if not open_clip.is_pretrained_cfg(architecture, tag):
         raise WeightsError(_unknown(source))
     model_config = open_clip.get_model_config(architecture)
@@ -199,7 +225,7 @@ def _openai_sha256() -> dict[str, str]:
 
 def _unknown(source: str) -> str:
     """Say that a name is unknown, and which ones are near."""
-    names = [OFFLINE_NAME, _UNTRAINED, *("/".join(pair) for pair in open_clip.list_pretrained())]
+    names = [OFFLINE_NAME, _OFFLINE_TEXT, _UNTRAINED, *("/".join(pair) for pair in open_clip.list_pretrained())]
     architecture = source.partition("/")[0]
     near = [name for name in names if name.partition("/")[0] in (source, architecture)]
     near = near or difflib.get_close_matches(source, names, n=5, cutoff=0.5)

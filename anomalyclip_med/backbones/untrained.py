@@ -1,4 +1,4 @@
-"""A small CLIP with random weights: the same shapes and code path, no download, no meaning."""
+"""CLIP, or its text tower alone, with random weights: the same code path, no download, no meaning."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 
 import open_clip
 import torch
+from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from anomalyclip_med.backbones.activation import Activation
@@ -21,24 +22,52 @@ UNTRAINED = Architecture(
 )
 
 
-def build_untrained(activation: Activation = Activation.QUICK_GELU) -> tuple[open_clip.CLIP, str]:
-    """Build the untrained network.
+# Of the offline backbone: as deep as CLIP's, a quarter of the width of ViT-B's.
+_TEXT = open_clip.CLIPTextCfg(width=128, heads=2, layers=12)
 
-    Its weights depend on nothing but this file and torch's CPU generator: the global random state is
+
+def build_untrained(sizes: Architecture, activation: Activation) -> tuple[open_clip.CLIP, str]:
+    """Build a CLIP with random weights.
+
+    They depend on nothing but its sizes, this file and torch's CPU generator: the global random state is
     neither read nor changed.
 
     Returns:
         The model, as from `build_clip`, and the SHA-256 of its tensors.
     """
+    tensors, sha256 = _random_tensors(sizes)
+    return build_clip(sizes, tensors, activation, "untrained"), sha256
+
+
+def add_untrained_text(visual: VisionTransformer) -> tuple[open_clip.CLIP, str]:
+    """Build an untrained text tower beside a vision tower.
+
+    Args:
+        visual: the vision tower, which is used in place.
+
+    Returns:
+        Both as one model, in evaluation mode, without gradients; and the SHA-256 of the text tower's tensors.
+    """
+    width = visual.class_embedding.shape[0] if visual.proj is None else visual.proj.shape[1]
+    tiny = open_clip.CLIPVisionCfg(layers=1, width=64, patch_size=14, image_size=14)  # its place is taken below
+    sizes = Architecture(embed_dim=int(width), vision=tiny, text=_TEXT)
+    tensors, sha256 = _random_tensors(sizes)
+    model = build_clip(sizes, tensors, Activation.QUICK_GELU, "the untrained text tower")
+    model.visual = visual
+    return model, sha256
+
+
+def _random_tensors(sizes: Architecture) -> tuple[dict[str, Tensor], str]:
+    """A seeded state dict and its SHA-256."""
     with torch.device("meta"):
-        shapes = open_clip.CLIP(UNTRAINED.embed_dim, UNTRAINED.vision, UNTRAINED.text).state_dict()
+        shapes = open_clip.CLIP(sizes.embed_dim, sizes.vision, sizes.text).state_dict()
     generator = torch.Generator().manual_seed(_SEED)
     tensors = {key: _random(key, value.shape, generator) for key, value in sorted(shapes.items())}
     digest = hashlib.sha256()
     for key, value in tensors.items():
         digest.update(key.encode())
         digest.update(value.numpy().tobytes())
-    return build_clip(UNTRAINED, tensors, activation, "untrained"), digest.hexdigest()
+    return tensors, digest.hexdigest()
 
 
 def _random(key: str, shape: torch.Size, generator: torch.Generator) -> Tensor:

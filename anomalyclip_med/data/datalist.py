@@ -9,6 +9,9 @@ from typing import Any
 from anomalyclip_med.data.masks import MaskRule
 from anomalyclip_med.errors import ConfigurationError
 
+NO_CLASS = "all"
+"""Of entries that do not tell their class."""
+
 
 def read_datalist(path: str | Path, root: str | Path, section: str = "test") -> list[dict[str, Any]]:
     """Read one section of a data list, as ``anomalyclip-med datasets prepare`` writes it or written by hand.
@@ -24,7 +27,7 @@ def read_datalist(path: str | Path, root: str | Path, section: str = "test") -> 
 
     Returns:
         Entries with ``image`` (Path), ``mask`` (Path, list of two or more Paths, or None), ``label`` (int), ``class``
-        ("all" if absent), ``defect``, ``group`` and ``mask_rule`` (str, "" if absent).
+        (`NO_CLASS` if absent), ``defect``, ``group`` and ``mask_rule`` (str, "" if absent).
 
     Raises:
         ConfigurationError: the file, the section, a key or a named file is missing, a label is not 0 or 1, or the mask
@@ -56,7 +59,7 @@ def read_datalist(path: str | Path, root: str | Path, section: str = "test") -> 
                 "image": root / entry["image"],
                 "mask": masks if len(masks) > 1 else masks[0] if masks else None,
                 "label": int(entry["label"]),
-                "class": str(entry.get("class", "all")),
+                "class": str(entry.get("class", NO_CLASS)),
                 "defect": str(entry.get("defect") or ""),
                 "group": str(entry.get("group") or ""),
                 "mask_rule": str(rule),

@@ -1,30 +1,35 @@
 """Wiring of MONAI's engines: handlers and the checks that a bundle runs first."""
 
 from anomalyclip_med.data.datalist import datalist_name
+from anomalyclip_med.engines.batches import BatchProgress, BatchShares
 from anomalyclip_med.engines.evaluation import evaluation_items
 from anomalyclip_med.engines.feature_cache import CachedFeatures, cached
 from anomalyclip_med.engines.handlers import ScanWriter, SliceProgress, make_output_dir
 from anomalyclip_med.engines.metrics import MetricsWriter
 from anomalyclip_med.engines.overrides import check_overrides
+from anomalyclip_med.engines.resume import Resume
 from anomalyclip_med.engines.training import (
-    BatchShares,
     LabelledImages,
     ProceduralImages,
     PromptTraining,
     choose_loss,
     prepare_batch,
     training_images,
+    use_amp,
 )
 from anomalyclip_med.engines.training_handlers import (
     PromptsWriter,
+    ScheduleSteps,
+    TrainingProgress,
     make_schedule,
-    make_validator,
-    training_handlers,
+    summary_writer,
     training_settings,
     validation_images,
+    validation_metric,
 )
 
 __all__ = [
+    "BatchProgress",
     "BatchShares",
     "CachedFeatures",
     "LabelledImages",
@@ -32,8 +37,11 @@ __all__ = [
     "ProceduralImages",
     "PromptTraining",
     "PromptsWriter",
+    "Resume",
     "ScanWriter",
+    "ScheduleSteps",
     "SliceProgress",
+    "TrainingProgress",
     "cached",
     "check_overrides",
     "choose_loss",
@@ -41,10 +49,11 @@ __all__ = [
     "evaluation_items",
     "make_output_dir",
     "make_schedule",
-    "make_validator",
     "prepare_batch",
-    "training_handlers",
+    "summary_writer",
     "training_images",
     "training_settings",
+    "use_amp",
     "validation_images",
+    "validation_metric",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import secrets
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,20 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
-from tqdm import tqdm
+from torch.utils.data import Dataset, default_collate
+from tqdm import trange
 
 from anomalyclip_med import __version__
 from anomalyclip_med.engines.training import Item, LabelledImages, ProceduralImages, PromptTraining
 from anomalyclip_med.errors import ConfigurationError
 
+_BATCH = 8
+_TARGETS = ("mask", "label", "known")
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 class CachedFeatures(Dataset[Item]):
-    """Image and patch features in place of images, with the same masks and labels.
+    """What the frozen tower makes of images in place of them, with the same masks and labels.
 
     Held in memory, or in files named by a SHA-256 of all that they depend on: the CLIP's hash, the detector's settings
     of the image side, the preprocessing, and the images' and masks' own hashes. Files may be shared by runs and ranks;
@@ -63,21 +66,26 @@ class CachedFeatures(Dataset[Item]):
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ConfigurationError(f"{folder}: features cannot be kept there ({error.strerror})") from None
-            common = _image_side(network) | {"dtype": dtype, "preprocessing": preprocessing}
+            image_side = {"package_version": __version__, **network.detector.image_side()}
+            common = image_side | {"dtype": dtype, "preprocessing": preprocessing}
             self._files = [folder / f"{_key(common, images.identity(i))}.safetensors" for i in missing]
-            # Files are there for all ranks, so each makes its part of them.
+            # Files are there for all ranks, so each makes its part of them; and for all processes that run at the same
+            # time, which in different orders hardly ever make the same one.
             rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
             missing = [i for i in missing[rank::ranks] if not self._files[i].exists()]
-        self._length = len(images)
+            random.Random(secrets.token_bytes(8)).shuffle(missing)
+        self._images = images
         self._encode(images, missing, network, torch.device(device))
         if dist.is_initialized():
             dist.barrier()
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._images)
 
     def __getitem__(self, index: int) -> Item:
-        return dict(load_file(self._files[index]) if self._files else self._held[index])
+        tensors = load_file(self._files[index]) if self._files else dict(self._held[index])
+        known = {name: tensors.pop(name) for name in _TARGETS}
+        return {"features": tensors, **known, **self._images.about(index)}
 
     def _encode(
         self,
@@ -86,19 +94,20 @@ class CachedFeatures(Dataset[Item]):
         network: PromptTraining,
         device: torch.device,
     ) -> None:
-        loader = DataLoader(Subset(images, missing), batch_size=8)
-        waiting = iter(missing)
-        for batch in tqdm(loader, unit="batch", desc="features", disable=not missing):
-            image_features, patch_features = network.encode(batch["image"].to(device))
+        for first in trange(0, len(missing), _BATCH, unit="batch", desc="features", disable=not missing):
+            chosen = [i for i in missing[first : first + _BATCH] if not (self._files and self._files[i].exists())]
+            if not chosen:
+                continue
+            batch = default_collate([images[i] for i in chosen])
+            features = network.encode(batch["image"].to(device))
             made = {
-                "image_features": image_features.to(self._dtype).cpu(),
-                "patch_features": patch_features.to(self._dtype).cpu(),
+                **{name: values.to(self._dtype).cpu() for name, values in features.items()},
                 "mask": batch["mask"] > 0.5,
                 "label": batch["label"],
                 "known": batch["known"],
             }
-            for row in range(len(batch["label"])):
-                self._keep(next(waiting), {name: values[row].clone() for name, values in made.items()})
+            for row, index in enumerate(chosen):
+                self._keep(index, {name: values[row].clone() for name, values in made.items()})
 
     def _keep(self, index: int, item: dict[str, Tensor]) -> None:
         if self._files is None:
@@ -122,13 +131,6 @@ def cached(
     if images is None or where is None:
         return images
     return CachedFeatures(images, network, device, where, dtype, **preprocessing)
-
-
-def _image_side(network: PromptTraining) -> dict[str, Any]:
-    detector = network.detector
-    names = ("image_size", "feature_layers", "dpam", "dpam_layers")
-    about = {"package_version": __version__, "clip_sha256": detector.backbone_sha256}
-    return {**about, **{name: detector.settings()[name] for name in names}}
 
 
 def _key(common: dict[str, Any], identity: Any) -> str:

@@ -46,7 +46,12 @@ class SliceProgress:
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator."""
         bar = tqdm(total=self.total, unit="slice", desc="scoring")
-        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda e: bar.update(len(e.state.batch)))
+
+        def update(engine: Engine) -> None:
+            batch = engine.state.batch  # taken apart, or whole
+            bar.update(len(batch) if isinstance(batch, list) else len(batch["label"]))
+
+        engine.add_event_handler(Events.ITERATION_COMPLETED, update)
         # Not on EXCEPTION_RAISED: ignite swallows an exception that has a handler.
         engine.add_event_handler(Events.COMPLETED, lambda _: bar.close())
 

@@ -18,7 +18,7 @@ from ignite.engine import Engine, Events
 from matplotlib.figure import Figure
 from tabulate import tabulate
 
-from anomalyclip_med.errors import ConfigurationError, MetricError, ScanError
+from anomalyclip_med.errors import ConfigurationError, MetricError
 from anomalyclip_med.inferers import aggregate, check_aggregation
 from anomalyclip_med.metrics import (
     PixelHistogram,
@@ -64,6 +64,8 @@ class MetricsWriter:
     kind of image only) is left empty, with the reason in the file. Under ``torch.distributed`` every rank scores its
     images and the first one writes.
 
+    The evaluator's batches are those of :class:`LabelledImages`, or what is kept of them, and stay whole.
+
     Maps lie in a temporary file in ``output_dir``, 5 bytes per pixel, and those of one class are in memory at a time.
     A class of more than ``max_pixels`` is counted in 65,536 bins instead, in constant memory, and the file tells
     between which values the exact figures lie.
@@ -76,6 +78,7 @@ class MetricsWriter:
         fpr_limit: of AUPRO, in (0, 1].
         aggregation: how the scores of a group's images, a patient's say, make one.
         max_pixels: of one class, above which they are counted.
+        intervals: whether bootstrap intervals are computed, which take longer than all else.
 
     Raises:
         ConfigurationError: the aggregation is unknown, or the limit not in (0, 1].
@@ -90,6 +93,7 @@ class MetricsWriter:
         fpr_limit: float = 0.3,
         aggregation: str = "max",
         max_pixels: int = 1 << 28,
+        intervals: bool = True,
     ) -> None:
         if not 0 < fpr_limit <= 1:
             raise ConfigurationError(f"fpr_limit={fpr_limit} must lie above 0 and not above 1")
@@ -100,6 +104,7 @@ class MetricsWriter:
         self.fpr_limit = fpr_limit
         self.aggregation = check_aggregation(aggregation)
         self.max_pixels = max_pixels
+        self.intervals = intervals
         self._images: list[_Image] = []
         self._side = 0
         self._held: dict[str, int] = {}
@@ -112,14 +117,15 @@ class MetricsWriter:
         engine.add_event_handler(Events.COMPLETED, lambda _: self._finish())
 
     def _collect(self, engine: Engine) -> None:
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            if item["failure"]:
-                raise ScanError(item["failure"])  # a figure over part of a test set would pass for one over all
-            anomaly_map, score = output["pred"].cpu().numpy()
-            label = int(item["label"])
-            mask = (item["mask"].cpu().numpy()[0] > 0) & bool(label)
-            image = _Image(item["name"], item["class"], item["group"], label, float(score.mean(dtype=np.float64)))
-            if label == 0 or bool(item["has_mask"]):
+        batch = engine.state.batch
+        labels, known = batch["label"].tolist(), batch["known"].tolist()
+        masks = batch["mask"].cpu().numpy()[:, 0] > 0
+        for i, (anomaly_map, score) in enumerate(engine.state.output["pred"].cpu().numpy()):
+            label = int(labels[i])
+            mask = masks[i] & bool(label)
+            of_class, value = batch["class"][i], float(score.mean(dtype=np.float64))
+            image = _Image(batch["name"][i], of_class, batch["group"][i], label, value)
+            if known[i]:
                 image.lost = bool(label) and not mask.any()
                 image.pixels = PixelHistogram(IMAGE_BINS)
                 image.pixels.add(anomaly_map, mask)
@@ -183,7 +189,7 @@ class MetricsWriter:
             if counts is not None:
                 histogram = histogram or PixelHistogram()
                 histogram.merge(counts)
-        return _Measured(images, maps, histogram, self.fpr_limit, self.aggregation)
+        return _Measured(images, maps, histogram, self.fpr_limit, self.aggregation, self.intervals)
 
     def _write(self, measured: dict[str, _Measured]) -> None:
         classes = {name: m.record for name, m in measured.items()}
@@ -192,10 +198,9 @@ class MetricsWriter:
         mean = {m: float(np.mean(values)) if values else None for m, values in known.items()}
         # Others than these cannot be compared.
         comparable = self.section == "test" and self.fpr_limit == _PUBLISHED_FPR_LIMIT
+        method = str(self.provenance["model"]["method"]).lower().replace("-", "_")
         published = [
-            f
-            for f in published_figures()
-            if comparable and f.dataset == self.dataset_name and f.method == "anomalyclip"
+            f for f in published_figures() if comparable and f.dataset == self.dataset_name and f.method == method
         ]
         content = {
             **self.provenance,
@@ -251,7 +256,9 @@ class _Measured:
         histogram: PixelHistogram | None,
         fpr_limit: float,
         aggregation: str,
+        intervals: bool,
     ) -> None:
+        self.intervals = intervals
         labels = [image.label for image in images]
         self.record: dict[str, Any] = {
             "images": len(images),
@@ -312,9 +319,11 @@ class _Measured:
                 self.record["undefined"][key] = reason
         return ranking
 
-    def _interval(self, of: str, intervals: Callable[[], dict[str, tuple[float, float]]]) -> None:
+    def _interval(self, of: str, compute: Callable[[], dict[str, tuple[float, float]]]) -> None:
+        if not self.intervals:
+            return
         try:
-            found = intervals()
+            found = compute()
         except MetricError:  # too few images for one resample with both classes
             return
         self.record["intervals"] |= {f"{of}_{_SHORT.get(name, name)}": list(ends) for name, ends in found.items()}

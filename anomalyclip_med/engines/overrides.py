@@ -15,7 +15,8 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from anomalyclip_med.errors import ConfigurationError
 
 _ABSENT = object()
-_ALWAYS_KNOWN = {"_meta_", "bundle_root", "imports"}  # read by MONAI itself
+# Read by MONAI itself; its federated client sets a run name, tracked or not.
+_ALWAYS_KNOWN = {"_meta_", "bundle_root", "imports", "run_name"}
 
 
 def check_overrides() -> None:
@@ -33,13 +34,19 @@ def check_overrides() -> None:
     files = [f for f in Path(workflow.config_root_path).glob("*.json") if f.name != "metadata.json"]
     contents = [ConfigParser.load_config_file(str(file)) for file in files]
     used = _read_by(config, {workflow.init_id, workflow.run_id, workflow.final_id}) | _ALWAYS_KNOWN
-    # What stands so in one of the bundle's own files was not set by the user.
-    idle = [k for k, v in config.items() if k not in used and not any(c.get(k, _ABSENT) == v for c in contents)]
+    idle = [k for k, v in config.items() if k not in used and not any(_own(v, c.get(k, _ABSENT)) for c in contents)]
     if idle:
         hints = [f"{k} (did you mean {m[0]}?)" if (m := difflib.get_close_matches(k, used, 1)) else k for k in idle]
         raise ConfigurationError(
             f"unknown option: {', '.join(hints)}. This run reads {', '.join(sorted(used - _ALWAYS_KNOWN))}"
         )
+
+
+def _own(value: Any, in_file: Any) -> bool:
+    """Whether a value stands so in one of the bundle's own files, but for handlers that tracking has put at its end."""
+    if isinstance(value, list) and isinstance(in_file, list):
+        value = value[: len(in_file)]
+    return bool(value == in_file)
 
 
 def _read_by(config: dict[str, Any], roots: set[str]) -> set[str]:

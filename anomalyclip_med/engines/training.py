@@ -1,9 +1,9 @@
-"""Training of prompts: items, their order, and the network between MONAI's trainer and the loss."""
+"""Training of prompts: images, and the network between MONAI's trainer and the loss."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,18 @@ from typing import Any
 import torch
 from monai.data import Dataset
 from torch import Tensor, nn
-from torch.utils.data import Sampler
 
+from anomalyclip_med.data.datalist import NO_CLASS
 from anomalyclip_med.data.procedural import ProceduralDataset, Settings
 from anomalyclip_med.engines.evaluation import evaluation_items
 from anomalyclip_med.errors import ConfigurationError, ScanError
 from anomalyclip_med.losses import LossTerms, Targets, TrainingOutput
-from anomalyclip_med.networks import AnomalyCLIP
+from anomalyclip_med.networks import Detector, Features
 from anomalyclip_med.weights import file_sha256
 
 Item = dict[str, Any]
-"""``image`` (3, S, S) in [0, 1], ``mask`` (1, S, S) of 0 and 1, ``label`` and ``known``."""
+"""``image`` (3, S, S) in [0, 1], ``mask`` (1, S, S) of 0 and 1, ``label``, ``known``; ``name``, ``class``,
+``group``."""
 
 
 class LabelledImages(torch.utils.data.Dataset[Item]):
@@ -32,15 +33,29 @@ class LabelledImages(torch.utils.data.Dataset[Item]):
         root: folder that its paths are relative to.
         section: which list.
         transform: reads the image under ``image`` and the mask under ``mask`` of each entry.
+        few_shot: so many images of each class and label, chosen by the seed; None for all.
+        seed: of that choice.
 
     Raises:
-        ConfigurationError: the data list is wrong.
+        ConfigurationError: the data list is wrong, or has fewer images of a class and label.
         ScanError: an image or a mask is not a readable 2-D image, or a mask has another size than its image.
     """
 
-    def __init__(self, datalist: str | Path, root: str | Path, section: str, transform: Callable[[Item], Item]) -> None:
+    def __init__(
+        self,
+        datalist: str | Path,
+        root: str | Path,
+        section: str,
+        transform: Callable[[Item], Item],
+        few_shot: int | None = None,
+        seed: int = 0,
+    ) -> None:
         self._entries = evaluation_items(datalist, root, section)
         self._datalist, self._section = Path(datalist).expanduser(), section
+        self._chosen: list[int] | None = None
+        if few_shot is not None:
+            self._chosen = self._choose(few_shot, seed)
+            self._entries = [self._entries[i] for i in self._chosen]
         self._read = Dataset(self._entries, transform)
         self.labels = {entry["label"] for entry in self._entries}
         self.marked = any(e["label"] == 1 and e["mask"] is not None for e in self._entries)
@@ -51,10 +66,15 @@ class LabelledImages(torch.utils.data.Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         item = self._read[index]
         if item["failure"]:
-            raise ScanError(item["failure"])  # else the prompts would learn from a black image
+            raise ScanError(item["failure"])  # else a black image would be learned from, or measured on
         label = int(item["label"])
         known = label == 0 or bool(item["has_mask"])
-        return {"image": item["image"].as_tensor(), "mask": item["mask"], "label": label, "known": known}
+        record = {"image": item["image"].as_tensor(), "mask": item["mask"], "label": label, "known": known}
+        return {**record, **self.about(index)}
+
+    def about(self, index: int) -> dict[str, str]:
+        """What the data list tells of an image: ``name``, ``class`` and ``group``."""
+        return {key: self._entries[index][key] for key in ("name", "class", "group")}
 
     def has_both_pixels(self) -> bool:
         """Whether there are normal and anomalous pixels at the model's input size; reads masks until that is clear."""
@@ -67,8 +87,9 @@ class LabelledImages(torch.utils.data.Dataset[Item]):
         return False
 
     def describe(self) -> dict[str, Any]:
-        """Which images these are, as plain values."""
-        return {"datalist_sha256": file_sha256(self._datalist), "section": self._section, "images": len(self)}
+        """Which images these are, as plain values; those chosen of more by their places in the section, from 0."""
+        about = {"datalist_sha256": file_sha256(self._datalist), "section": self._section, "images": len(self)}
+        return about if self._chosen is None else {**about, "chosen": self._chosen}
 
     def identity(self, index: int) -> Any:
         """What an item is made from, as plain values: hashes of the files, the masks' rule and the label."""
@@ -76,6 +97,24 @@ class LabelledImages(torch.utils.data.Dataset[Item]):
         scans = [entry["image"], *(entry["mask"] or ())]
         hashes = [[file_sha256(file) for file in dict.fromkeys(scan.files)] for scan in scans]
         return {"files": hashes, "mask_rule": entry["mask_rule"], "label": entry["label"]}
+
+    def _choose(self, few_shot: int, seed: int) -> list[int]:
+        """Places of so many entries of each class and label."""
+        if not isinstance(few_shot, int) or few_shot < 1:
+            raise ConfigurationError(f"few_shot={few_shot!r} must be a whole number of at least 1")
+        generator = torch.Generator().manual_seed(seed)
+        chosen: list[int] = []
+        for of_class in sorted({entry["class"] for entry in self._entries}):
+            for label in sorted({entry["label"] for entry in self._entries}):
+                places = [i for i, e in enumerate(self._entries) if (e["class"], e["label"]) == (of_class, label)]
+                if len(places) < few_shot:
+                    kind = "anomalous" if label else "normal"
+                    raise ConfigurationError(
+                        f'{self._datalist}: "{self._section}" has {len(places)} {kind} images of {of_class!r}, '
+                        f"few_shot={few_shot} needs more"
+                    )
+                chosen += [places[i] for i in torch.randperm(len(places), generator=generator)[:few_shot]]
+        return sorted(chosen)
 
 
 class ProceduralImages(torch.utils.data.Dataset[Item]):
@@ -98,7 +137,11 @@ class ProceduralImages(torch.utils.data.Dataset[Item]):
         return len(self._images)
 
     def __getitem__(self, index: int) -> Item:
-        return {**self._images[index], "known": True}
+        return {**self._images[index], "known": True, **self.about(index)}
+
+    def about(self, index: int) -> dict[str, str]:
+        """An image's number; it has no class and no group."""
+        return {"name": str(index), "class": NO_CLASS, "group": ""}
 
     def describe(self) -> dict[str, Any]:
         """Which images these are, as plain values."""
@@ -119,31 +162,44 @@ def training_images(
     seed: int = 0,
     size: int = 518,
     settings: dict[str, Any] | None = None,
+    few_shot: int | None = None,
 ) -> LabelledImages | ProceduralImages:
-    """Images of a data list's section, or ``procedural`` drawn ones where that is above 0."""
-    if procedural:
-        return ProceduralImages(procedural, seed, size, settings)
-    return LabelledImages(datalist, root, section, transform)
+    """Images of a data list's section, or ``procedural`` drawn ones where that is above 0.
+
+    Raises:
+        ConfigurationError: few of the drawn images are asked for; or see :class:`LabelledImages`.
+    """
+    if not procedural:
+        return LabelledImages(datalist, root, section, transform, few_shot, seed)
+    if few_shot is not None:
+        raise ConfigurationError("few_shot chooses from a data list: for fewer drawn images lower procedural")
+    return ProceduralImages(procedural, seed, size, settings)
 
 
 def choose_loss(
-    terms: LossTerms | str, detector: AnomalyCLIP, images: LabelledImages | ProceduralImages
+    terms: LossTerms | str, detector: Detector, images: LabelledImages | ProceduralImages
 ) -> tuple[LossTerms, list[str]]:
     """Which losses the data and the detector allow, and warnings of what they cannot teach.
 
     Args:
-        terms: ``both``, ``global``, ``local``; or ``auto``: both, but only the local one without a text tower, whose
-            class token has never been aligned with anything.
+        terms: ``both``, ``global``, ``local``; or ``auto``: the detector's own choice.
         detector: to be trained.
         images: to train on.
 
     Raises:
-        ConfigurationError: the local loss alone on images without masks.
+        ConfigurationError: the detector does not learn, or not by this loss; or the local loss alone on images without
+            masks.
     """
+    if not detector.losses:
+        raise ConfigurationError(f"{detector.method} learns nothing: it scores as it is")
     if terms == "auto":
-        terms = LossTerms.BOTH if detector.prompt_learner.config else LossTerms.LOCAL
+        terms = detector.losses[0]
     elif terms not in set(LossTerms):
         raise ConfigurationError(f"loss={terms!r} is unknown: choose one of auto, {', '.join(LossTerms)}")
+    elif terms not in detector.losses:
+        raise ConfigurationError(
+            f"loss={terms!r} does not train {detector.method}: choose {', '.join(detector.losses)}"
+        )
     terms = LossTerms(terms)
     told = []
     if terms is LossTerms.LOCAL and not images.marked:
@@ -158,61 +214,17 @@ def choose_loss(
     return terms, told
 
 
-class BatchShares(Sampler[list[int]]):
-    """The batches of one epoch after the other, of which a rank takes its share, in pieces.
-
-    The order of an epoch depends on the seed and the epoch only, so that training goes on in the middle of one, and
-    neither on the number of ranks nor on that of the pieces. The last batch is filled up with the first images of the
-    epoch: all batches have one size, and the mean of the pieces' losses is the batch's.
-
-    Args:
-        length: of the data set.
-        batch_size: images per step of the optimiser, over all ranks.
-        accumulate: pieces of a rank's share, one after the other.
-        seed: of the order.
-        rank: this process.
-        ranks: processes.
-
-    Attributes:
-        epoch: the next one to be gone through, counting from 1.
-        start: piece that it begins with.
-
-    Raises:
-        ConfigurationError: a batch does not divide into equal pieces.
-    """
-
-    def __init__(
-        self, length: int, batch_size: int, accumulate: int = 1, seed: int = 0, rank: int = 0, ranks: int = 1
-    ) -> None:
-        if batch_size < 1 or accumulate < 1 or batch_size % (accumulate * ranks):
-            raise ConfigurationError(
-                f"a batch of {batch_size} does not divide into {accumulate} pieces on each of {ranks} processes"
-            )
-        self.length, self.batch_size, self.accumulate, self.seed = length, batch_size, accumulate, seed
-        self.rank, self.ranks = rank, ranks
-        self.epoch, self.start = 1, 0
-
-    def __len__(self) -> int:
-        return -(-self.length // self.batch_size) * self.accumulate
-
-    def __iter__(self) -> Iterator[list[int]]:
-        generator = torch.Generator().manual_seed(self.seed)
-        for _ in range(self.epoch):
-            order = torch.randperm(self.length, generator=generator)
-        batches = -(-self.length // self.batch_size)
-        filled = order.repeat(-(-batches * self.batch_size // self.length))[: batches * self.batch_size]
-        mine = filled.reshape(batches, self.ranks, self.accumulate, -1)[:, self.rank].flatten(0, 1)
-        yield from mine[self.start :].tolist()
-
-
 class PromptTraining(nn.Module):
     """A detector between MONAI's engines and the loss: what the loss needs in training mode, else predictions.
 
+    Its state is the learned tensors alone, by the names of prompt files: they are what checkpoints hold, and all that
+    MONAI's federated client sends.
+
     Args:
         detector: whose prompts are trained.
-        terms: the loss that follows; only the global one needs no maps.
-        layers: vision blocks whose maps are trained, among the detector's feature layers. None for the last of them,
-            as the authors train, and without a text tower for all.
+        terms: the loss that follows, or ``auto``; only the global one needs no maps.
+        layers: vision blocks whose maps are trained, among the detector's feature layers, or ``all`` of these; None for
+            the detector's own choice.
 
     Raises:
         ConfigurationError: a layer is not among the detector's.
@@ -222,47 +234,71 @@ class PromptTraining(nn.Module):
     std: Tensor
 
     def __init__(
-        self, detector: AnomalyCLIP, terms: LossTerms | str = LossTerms.BOTH, layers: Sequence[int] | None = None
+        self, detector: Detector, terms: LossTerms | str = LossTerms.BOTH, layers: Sequence[int] | str | None = None
     ) -> None:
         super().__init__()
-        have = list(detector.vision.feature_layers)
-        if layers is None:
-            layers = have[-1:] if detector.prompt_learner.config else have
-        if not layers or not set(layers) <= set(have):
-            raise ConfigurationError(f"train_layers={list(layers)} must be among the feature layers {have}")
+        have = list(detector.feature_layers)
+        if isinstance(layers, str):
+            layers = have if layers == "all" else []
+        if layers is not None and not (layers and set(layers) <= set(have)):
+            raise ConfigurationError(f"train_layers={layers!r} must be 'all', or among the feature layers {have}")
         self.detector = detector
-        self.maps = LossTerms(terms) is not LossTerms.GLOBAL
-        self.trained_layers = [have.index(layer) for layer in layers]
+        self.maps = (detector.losses[0] if terms == "auto" else terms) != LossTerms.GLOBAL
+        self.trained_layers = layers
         self.register_buffer("mean", torch.tensor(detector.image_mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(detector.image_std).view(1, 3, 1, 1), persistent=False)
 
-    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Image features (B, E) and patch features (B, layers, 1 + P, E) of RGB images in [0, 1]."""
-        with torch.no_grad():
-            image_features, patch_features = self.detector.encode_image((images - self.mean) / self.std)
-        return image_features, torch.stack(patch_features, dim=1)
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """The learned tensors."""
+        return {name: tensor.detach() for name, tensor in self.detector.learned().items()}
 
-    def forward(self, features: tuple[Tensor, Tensor] | Tensor) -> TrainingOutput | Tensor:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Copy into the learned tensors; there must be all of them and nothing else."""
+        learned = self.state_dict()
+        if state_dict.keys() != learned.keys():
+            raise RuntimeError(f"the learned tensors are {', '.join(learned)}, not {', '.join(state_dict)}")
+        for name, tensor in learned.items():
+            tensor.copy_(state_dict[name])
+
+    def encode(self, images: Tensor) -> Features:
+        """What the frozen tower makes of RGB images in [0, 1]."""
+        with torch.no_grad():
+            return self.detector.encode_image((images - self.mean) / self.std)
+
+    def forward(self, features: Features | Tensor, class_names: Sequence[str] | None = None) -> TrainingOutput | Tensor:
         """Evaluate images (B, 3, S, S) in [0, 1], or what :meth:`encode` made of them.
+
+        Args:
+            features: or images.
+            class_names: of the images, for texts that name them.
 
         Returns:
             In training mode what the loss takes; else (B, 2, S, S) in [0, 1], map and image score, as
             :class:`anomalyclip_med.networks.SingleTensorDetector` has it.
         """
-        image_features, patch_features = self.encode(features) if isinstance(features, Tensor) else features
-        layers = list(patch_features.unbind(dim=1))
+        if isinstance(features, Tensor):
+            features = self.encode(features)
         if self.training:
-            trained = [layers[i] for i in self.trained_layers]
-            maps = self.detector.upsampled_maps(trained) if self.maps else None
-            return TrainingOutput(image_features, self.detector.text_features, maps)
-        score, anomaly_map = self.detector.score_features(image_features, layers)
+            return self.detector.training_output(features, class_names, self.trained_layers, self.maps)
+        score, anomaly_map = self.detector.score_features(features, class_names)
         return torch.cat([anomaly_map, score[:, None, None, None].expand_as(anomaly_map)], dim=1)
+
+
+def use_amp(mixed_precision: bool, device: torch.device | str) -> bool:
+    """Whether MONAI's trainer is to compute in mixed precision.
+
+    Raises:
+        ConfigurationError: it is asked for elsewhere than on an NVIDIA GPU: MONAI's engines autocast there only.
+    """
+    if mixed_precision and torch.device(device).type != "cuda":
+        raise ConfigurationError(f"mixed_precision is for NVIDIA GPUs, the device is {device}")
+    return mixed_precision
 
 
 def prepare_batch(
     batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
-) -> tuple[Any, Targets]:
-    """A collated batch as MONAI's engines take it: images, or features where they are cached, and targets."""
+) -> tuple[Any, Targets, tuple[()], dict[str, Any]]:
+    """A collated batch as MONAI's engines take it: images, or features where they are cached, targets and classes."""
 
     def moved(name: str) -> Tensor:
         return batch[name].to(device=device, non_blocking=non_blocking)
@@ -270,5 +306,6 @@ def prepare_batch(
     if "image" in batch:
         inputs: Any = moved("image")
     else:
-        inputs = moved("image_features").float(), moved("patch_features").float()
-    return inputs, Targets(moved("label"), moved("mask")[:, 0].float(), moved("known"))
+        inputs = {n: f.to(device=device, non_blocking=non_blocking).float() for n, f in batch["features"].items()}
+    targets = Targets(moved("label"), moved("mask")[:, 0].float(), moved("known"))
+    return inputs, targets, (), {"class_names": ["" if name == NO_CLASS else name for name in batch["class"]]}

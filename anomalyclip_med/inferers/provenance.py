@@ -8,12 +8,12 @@ from typing import Any
 
 from anomalyclip_med import __version__
 from anomalyclip_med.inferers.calibration import Calibration
-from anomalyclip_med.networks import AnomalyCLIP
+from anomalyclip_med.networks import Detector
 
 UNTRAINED_NOTICE = "UNTRAINED: random weights or prompts; scores and maps mean nothing"
 
 
-def provenance(detector: AnomalyCLIP, calibration: Calibration | None = None, **settings: Any) -> dict[str, Any]:
+def provenance(detector: Detector, calibration: Calibration | None = None, **settings: Any) -> dict[str, Any]:
     """Collect what is needed to make a result again.
 
     Args:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anomalyclip_med.networks.maps import TEMPERATURE
+from anomalyclip_med.networks.detector import TrainingOutput
 
 LOCAL_WEIGHT = 4.0
 """Of the local loss against the global one in the authors' training."""
@@ -18,18 +18,17 @@ _FOCAL_SMOOTHING = 1e-5
 _DICE_SMOOTHING = 1.0
 
 
-def global_loss(image_features: Tensor, text_features: Tensor, labels: Tensor) -> Tensor:
+def global_loss(image_logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of the image's similarities to the normal and the abnormal state.
 
     Args:
-        image_features: (B, E), L2-normalised.
-        text_features: (2, E), normal first, L2-normalised.
+        image_logits: (B, 2), the similarities over the temperature, normal first.
         labels: (B,) integer, 0 normal and 1 anomalous.
 
     Returns:
         Scalar, mean over the batch.
     """
-    return F.cross_entropy(image_features @ text_features.T / TEMPERATURE, labels)
+    return F.cross_entropy(image_logits, labels)
 
 
 def local_loss(layer_maps: Tensor, masks: Tensor) -> Tensor:
@@ -62,9 +61,28 @@ def focal_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
         targets: 0 or 1, of a shape that broadcasts to the same.
     """
     target = targets.clamp(_FOCAL_SMOOTHING, 1 - _FOCAL_SMOOTHING)
-    # target * p + (1 - target) * (1 - p) + smoothing, with one product that has a gradient
-    right = torch.addcmul(1 - target + _FOCAL_SMOOTHING, probabilities, 2 * target - 1)
-    return -((1 - right).square() * right.log()).mean()
+    sign = 2 * target - 1
+    # target * p + (1 - target) * (1 - p) + smoothing
+    right = torch.addcmul(1 - target + _FOCAL_SMOOTHING, probabilities.detach(), sign)
+    wrong, log = 1 - right, right.log()
+    value = -(wrong.square() * log).mean()
+    slope = (wrong / right).sub_(log, alpha=2).mul_(wrong).mul_(-sign / right.numel())
+    loss: Tensor = _WithSlope.apply(probabilities, value, slope)
+    return loss
+
+
+class _WithSlope(torch.autograd.Function):
+    """A scalar whose derivative is known: half the passes over all pixels that autograd takes."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return slope * gradient, None, None
 
 
 def dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
@@ -88,20 +106,6 @@ class LossTerms(StrEnum):
     BOTH = "both"
     GLOBAL = "global"
     LOCAL = "local"
-
-
-class TrainingOutput(NamedTuple):
-    """What a detector gives to the loss.
-
-    Attributes:
-        image_features: (B, E), L2-normalised.
-        text_features: (2, E), normal first, L2-normalised.
-        layer_maps: (layers, B, H, W) abnormal probabilities; None where only the global loss is taken.
-    """
-
-    image_features: Tensor
-    text_features: Tensor
-    layer_maps: Tensor | None
 
 
 class Targets(NamedTuple):
@@ -135,9 +139,9 @@ class AnomalyCLIPLoss(nn.Module):
     def forward(self, output: TrainingOutput, targets: Targets) -> Tensor:
         """Scalar, mean over the batch."""
         # Nothing but a graph: a batch without any marked image still has a gradient, of zero.
-        loss = 0 * output.text_features.sum()
+        loss = 0 * output.image_logits.sum()
         if self.terms is not LossTerms.LOCAL:
-            loss = loss + global_loss(output.image_features, output.text_features, targets.labels)
+            loss = loss + global_loss(output.image_logits, targets.labels)
         known = targets.known
         if self.terms is not LossTerms.GLOBAL and bool(known.any()):
             assert output.layer_maps is not None

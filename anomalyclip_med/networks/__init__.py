@@ -1,10 +1,10 @@
 """Tensors in, tensors out: the DPAM vision transformer, the prompt learner, AnomalyCLIP, prompt checkpoints."""
 
-from anomalyclip_med.networks.anomalyclip import AnomalyCLIP, DetectorOutput, ScoreSource
+from anomalyclip_med.networks.anomalyclip import AnomalyCLIP, ScoreSource
 from anomalyclip_med.networks.checkpoint import LearnedPrompts, load_prompts, read_prompts, save_prompts
+from anomalyclip_med.networks.detector import Detector, DetectorOutput, Features, TrainingOutput
 from anomalyclip_med.networks.dpam import DPAMAttention, DPAMVisionTransformer
 from anomalyclip_med.networks.embeddings import StateEmbeddings
-from anomalyclip_med.networks.factory import create_model
 from anomalyclip_med.networks.prompts import PromptConfig, PromptLearner
 from anomalyclip_med.networks.single_tensor import SingleTensorDetector
 
@@ -12,14 +12,16 @@ __all__ = [
     "AnomalyCLIP",
     "DPAMAttention",
     "DPAMVisionTransformer",
+    "Detector",
     "DetectorOutput",
+    "Features",
     "LearnedPrompts",
     "PromptConfig",
     "PromptLearner",
     "ScoreSource",
     "SingleTensorDetector",
     "StateEmbeddings",
-    "create_model",
+    "TrainingOutput",
     "load_prompts",
     "read_prompts",
     "save_prompts",

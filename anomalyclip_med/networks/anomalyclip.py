@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,27 +12,14 @@ from torch import Tensor, nn
 
 from anomalyclip_med.backbones import Backbone
 from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.networks.detector import Detector, DetectorOutput, Features, TrainingOutput
 from anomalyclip_med.networks.dpam import DPAMAttention, DPAMVisionTransformer
 from anomalyclip_med.networks.embeddings import StateEmbeddings
-from anomalyclip_med.networks.maps import abnormal_log_odds, smoothing_matrix, upsampling_matrix
+from anomalyclip_med.networks.maps import abnormal_log_odds, smoothing_matrix, state_logits, upsampling_matrix
 from anomalyclip_med.networks.prompts import PromptConfig, PromptLearner
 
-
-class DetectorOutput(NamedTuple):
-    """What every detector returns.
-
-    Attributes:
-        score: (B,) image scores in [0, 1]; higher is more anomalous.
-        anomaly_map: (B, 1, S, S) pixel scores in [0, 1].
-    """
-
-    score: Tensor
-    anomaly_map: Tensor
-
-
-def _forget_prompt_file(detector: AnomalyCLIP, _: Any) -> None:
-    """The prompts of a whole network's state dict are no longer those of the file that was read before."""
-    detector.prompts_name = detector.prompts_sha256 = None
+_SHORTEST = 1e-6
+"""Length of an average of unit vectors that counts as none; not zero in half precision either."""
 
 
 class ScoreSource(StrEnum):
@@ -47,7 +34,7 @@ class ScoreSource(StrEnum):
     BOTH = "both"
 
 
-class AnomalyCLIP(nn.Module):
+class AnomalyCLIP(Detector):
     """Zero-shot anomaly detector (Zhou et al., ICLR 2024, arXiv 2310.18961).
 
     Only the prompts train. Text features are computed once in eval mode and again only when the prompts change. On a
@@ -56,8 +43,8 @@ class AnomalyCLIP(nn.Module):
     Args:
         backbone: the frozen towers.
         image_size: side S of the square input in pixels.
-        feature_layers: vision blocks, counting from 1, whose patch features make the map; their maps are averaged.
-            None for four at equal distances: 6, 12, 18, 24 of 24.
+        feature_layers: vision blocks, counting from 1 or, below 0, from the end, whose patch features make the map;
+            their maps are averaged. None for four at equal distances: 6, 12, 18, 24 of 24.
         dpam_layers: number of last vision blocks with the DPAM path, or a (first, last) pair of block numbers. None
             for all from the first quarter's last block on: 19 of 24.
         dpam: which projection attends to itself in the DPAM path.
@@ -72,9 +59,13 @@ class AnomalyCLIP(nn.Module):
         seed: of the prompts' random start.
     """
 
+    method = "AnomalyCLIP"
+    losses = ("both", "global", "local")
+    default_clip = "offline"
+
+    vision: DPAMVisionTransformer
     upsample: Tensor
     upsample_smooth: Tensor
-    _text_features: Tensor | None
 
     def __init__(
         self,
@@ -90,7 +81,6 @@ class AnomalyCLIP(nn.Module):
         prompt_config: PromptConfig | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
         if sigma < 0:
             raise ConfigurationError(f"sigma={sigma} must not be negative")
         if not 0 < top_fraction <= 1:
@@ -101,126 +91,135 @@ class AnomalyCLIP(nn.Module):
             score = ScoreSource.MAP if backbone.clip is None else ScoreSource.CLASS_TOKEN
         elif score not in set(ScoreSource):
             raise ConfigurationError(f"score={score!r} is unknown: choose one of {', '.join(ScoreSource)}")
-        depth = len(backbone.visual.transformer.resblocks)
-        if feature_layers is None:
-            feature_layers = [max(1, depth * quarter // 4) for quarter in (1, 2, 3, 4)]
-        if dpam_layers is None:
-            dpam_layers = depth - max(1, depth // 4) + 1
+        learner: PromptLearner | StateEmbeddings
+        vision = DPAMVisionTransformer(
+            backbone.visual, image_size, feature_layers, dpam_layers, dpam, backbone.interpolation
+        )
+        if backbone.clip is not None:
+            learner = PromptLearner(backbone.clip, prompt_config, seed)
+        elif prompt_config is None:
+            learner = StateEmbeddings(vision.embed_dim, seed)
+        else:
+            raise ConfigurationError(f"{backbone.name} has no text tower: it takes no prompt words")
+        config = learner.config
+        super().__init__(
+            backbone,
+            vision,
+            class_name=config.class_name if config else "object",
+            object_aware=bool(config and config.object_aware),
+        )
+        self.prompt_learner = learner
+        self.feature_layers = vision.feature_layers
         self.sigma = sigma
         self.score = ScoreSource(score)
         self.top_fraction = top_fraction
         self.neighbourhood = tuple(neighbourhood)
-        self.backbone_name = backbone.name
-        self.backbone_sha256 = backbone.sha256
-        self.backbone_trained = backbone.trained
-        self.image_mean = backbone.image_mean
-        self.image_std = backbone.image_std
-        self.prompts_name: str | None = None
-        self.prompts_sha256: str | None = None
-        self.prompts_trained = False
-        self.register_load_state_dict_post_hook(_forget_prompt_file)
-        self.warnings = list(backbone.warnings)
-        self.vision = DPAMVisionTransformer(
-            backbone.visual, image_size, feature_layers, dpam_layers, dpam, backbone.interpolation
-        )
-        self.prompt_learner: PromptLearner | StateEmbeddings
-        if backbone.clip is not None:
-            self.prompt_learner = PromptLearner(backbone.clip, prompt_config, seed)
-        elif prompt_config is None:
-            self.prompt_learner = StateEmbeddings(self.vision.embed_dim, seed)
-        else:
-            raise ConfigurationError(f"{backbone.name} has no text tower: it takes no prompt words")
+        if backbone.clip is None:
+            self.losses = ("local", "both", "global")  # its class token has never been aligned with anything
         upsample = upsampling_matrix(self.vision.grid, image_size)
         self.register_buffer("upsample", upsample, persistent=False)
         self.register_buffer("upsample_smooth", smoothing_matrix(image_size, sigma) @ upsample, persistent=False)
-        self.register_buffer("_text_features", None, persistent=False)
-        self._text_features_of: tuple[tuple[int, int], ...] = ()
-        super().train(False)
+        nn.Module.train(self, False)  # without text features yet: prompts may still be loaded
+
+    def learned(self) -> dict[str, Tensor]:
+        """The prompts, or the two embeddings, by the names that checkpoints use."""
+        return self.prompt_learner.learned()
+
+    def text_learned(self) -> dict[str, Tensor]:
+        """All of them."""
+        return self.learned()
 
     @property
-    def image_size(self) -> int:
-        """Side S of the square input in pixels."""
-        return self.vision.image_size
+    def trained_layers(self) -> tuple[int, ...]:
+        """The last, as the authors train; without a text tower all."""
+        return self.feature_layers[-1:] if self.prompt_learner.config else self.feature_layers
 
-    @property
-    def trained(self) -> bool:
-        """Whether both the backbone and the prompts have been trained."""
-        return self.backbone_trained and self.prompts_trained
+    def encode_text(self, class_names: Sequence[str]) -> Tensor:
+        """Text features (K, 2, E), L2-normalised; of one class where the prompts are object-agnostic."""
+        return self.prompt_learner(class_names) if self.object_aware else self.prompt_learner()
 
-    @property
-    def text_features(self) -> Tensor:
-        """(2, E): the normal and the abnormal text feature, L2-normalised.
-
-        Differentiable in training mode; cached and without gradient in eval mode.
-        """
-        if self.training:
-            return self.prompt_learner()
-        if self._text_features is not None and (torch.jit.is_tracing() or torch.compiler.is_compiling()):
-            return self._text_features  # a constant of the exported graph; eval() has brought it up to date
-        # The version counter of a tensor rises with each change in place: an optimiser's step, a loaded checkpoint.
-        # A tensor made in inference mode has none and cannot be changed.
-        prompts = self.prompt_learner.learned().values()
-        state = tuple((id(p), 0 if p.is_inference() else p._version) for p in prompts)
-        if self._text_features is None or state != self._text_features_of:
-            with torch.no_grad():
-                self._text_features, self._text_features_of = self.prompt_learner(), state
-        return self._text_features
-
-    def train(self, mode: bool = True) -> AnomalyCLIP:
-        """Switch to training or eval mode; eval mode computes the text features if the prompts have changed."""
-        super().train(mode)
-        if not mode:
-            _ = self.text_features
-        return self
-
-    def encode_image(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Encode normalised images.
-
-        Args:
-            images: (B, 3, S, S) float, normalised with ``image_mean`` and ``image_std``.
+    def encode_image(self, images: Tensor) -> Features:
+        """Encode normalised images (B, 3, S, S).
 
         Returns:
-            Image features (B, E), L2-normalised, and for each feature layer the patch features (B, 1 + P, E),
-            class token first, not normalised.
+            ``image_features`` (B, E) and ``patch_features`` (B, layers, P, E), both L2-normalised; and where patch
+            features are averaged over neighbourhoods, ``neighbourhood_lengths`` (B, layers, sides, P) of the averages,
+            in [0, 1].
         """
-        class_feature, patch_features = self.vision(images)
-        return F.normalize(class_feature, dim=-1), patch_features
+        class_feature, layers = self.vision(images)
+        patch_features = torch.stack([F.normalize(tokens[:, 1:], dim=-1) for tokens in layers], dim=1)
+        features = {"image_features": F.normalize(class_feature, dim=-1), "patch_features": patch_features}
+        if self.neighbourhood != (1,):
+            channels = patch_features.mT  # one layer after the other: averages take as much room as the features
+            lengths = [
+                torch.stack([self._average(layer, side).norm(dim=1) for side in self.neighbourhood], dim=1)
+                for layer in channels.unbind(dim=1)
+            ]
+            features["neighbourhood_lengths"] = torch.stack(lengths, dim=1).clamp_min(_SHORTEST)
+        return features
 
-    def patch_log_odds(self, patch_features: Sequence[Tensor], text_features: Tensor) -> Tensor:
+    def _average(self, values: Tensor, side: int) -> Tensor:
+        """Mean of (B, C, P) over each patch's neighbourhood; at the border, over the patches that there are."""
+        if side == 1:
+            return values
+        grids = values.unflatten(2, (self.vision.grid, -1))
+        return F.avg_pool2d(grids, side, 1, side // 2, count_include_pad=False).flatten(2)
+
+    def patch_log_odds(self, features: Features, text_features: Tensor) -> Tensor:
         """Log-odds of abnormal of every patch.
 
         Args:
-            patch_features: one (B, 1 + P, E) per layer.
-            text_features: (2, E).
+            features: from :meth:`encode_image`.
+            text_features: (2, E) or (B, 2, E).
 
         Returns:
             (layers, neighbourhoods, B, G, G), G * G = P.
         """
-        layers = []
-        for features in patch_features:
-            tokens = F.normalize(features[:, 1:], dim=-1).transpose(1, 2).unflatten(2, (self.vision.grid, -1))
-            sides = [
-                abnormal_log_odds(
-                    # At the border the average is over the patches that there are.
-                    F.avg_pool2d(tokens, side, 1, side // 2, count_include_pad=False).permute(0, 2, 3, 1),
-                    text_features,
-                )
-                for side in self.neighbourhood
-            ]
-            layers.append(torch.stack(sides))
-        return torch.stack(layers)
+        log_odds = abnormal_log_odds(features["patch_features"], text_features)
+        # Those of an average are the average log-odds, but for its length.
+        sides = torch.stack([self._average(log_odds, side) for side in self.neighbourhood], dim=2)
+        if "neighbourhood_lengths" in features:
+            sides = sides / features["neighbourhood_lengths"]
+        return sides.permute(1, 2, 0, 3).unflatten(3, (self.vision.grid, -1))
 
-    def layer_maps(self, images: Tensor) -> Tensor:
+    def layer_maps(self, features: Features, text_features: Tensor) -> Tensor:
         """Unsmoothed abnormal maps of each feature layer, (layers, B, S, S) in [0, 1].
 
         The normal map is one minus this: both come from one softmax, and upsampling is linear.
-        """
-        return self.upsampled_maps(self.encode_image(images)[1])
 
-    def upsampled_maps(self, patch_features: Sequence[Tensor]) -> Tensor:
-        """The same from patch features, one (B, 1 + P, E) per layer."""
-        patches = self.patch_log_odds(patch_features, self.text_features).sigmoid().mean(dim=1)
+        Args:
+            features: from :meth:`encode_image`.
+            text_features: (2, E) or (B, 2, E).
+        """
+        patches = self.patch_log_odds(features, text_features).sigmoid().mean(dim=1)
         return self.upsample @ patches @ self.upsample.T
+
+    def training_output(
+        self,
+        features: Features,
+        class_names: Sequence[str] | None = None,
+        layers: Sequence[int] | None = None,
+        maps: bool = True,
+    ) -> TrainingOutput:
+        """What the loss takes."""
+        text_features = self.text_features_of(class_names)
+        if layers is None:
+            layers = self.trained_layers
+        chosen = features
+        if maps and tuple(layers) != self.feature_layers:  # a selection is a copy
+            rows = [self.feature_layers.index(layer) for layer in layers]
+            chosen = {name: values[:, rows] for name, values in features.items() if name != "image_features"}
+        return TrainingOutput(
+            state_logits(features["image_features"], text_features),
+            self.layer_maps(chosen, text_features) if maps else None,
+        )
+
+    def image_side(self) -> dict[str, Any]:
+        """All that the features depend on beside the images."""
+        settings = self.settings()
+        names = ("image_size", "feature_layers", "dpam", "dpam_layers")
+        side = {"encoder": "dpam", "clip_sha256": self.backbone_sha256, **{name: settings[name] for name in names}}
+        return side if self.neighbourhood == (1,) else {**side, "neighbourhood": settings["neighbourhood"]}
 
     def settings(self) -> dict[str, Any]:
         """What prompts are learned for, beside the backbone: the constructor's arguments as plain values."""
@@ -239,26 +238,12 @@ class AnomalyCLIP(nn.Module):
     def describe(self) -> dict[str, Any]:
         """Weights and settings as plain values, for a result's provenance."""
         config = self.prompt_learner.config
-        return {
-            "method": "AnomalyCLIP",
-            "clip": self.backbone_name,
-            "clip_sha256": self.backbone_sha256,
-            "clip_trained": self.backbone_trained,
-            "prompts": self.prompts_name,
-            "prompts_sha256": self.prompts_sha256,
-            "prompts_trained": self.prompts_trained,
-            "prompt_config": None if config is None else config.to_dict(),
-            **self.settings(),
-        }
+        return {**super().describe(), "prompt_config": None if config is None else config.to_dict()}
 
-    def forward(self, images: Tensor) -> DetectorOutput:
-        """Score normalised images (B, 3, S, S)."""
-        return self.score_features(*self.encode_image(images))
-
-    def score_features(self, image_features: Tensor, patch_features: Sequence[Tensor]) -> DetectorOutput:
+    def score_features(self, features: Features, class_names: Sequence[str] | None = None) -> DetectorOutput:
         """Score what :meth:`encode_image` returned."""
-        text_features = self.text_features
-        log_odds = self.patch_log_odds(patch_features, text_features)
+        text_features = self.text_features_of(class_names)
+        log_odds = self.patch_log_odds(features, text_features)
         # The mean over layers, bilinear upsampling and the Gaussian are all linear: fold them into one
         # matrix per axis and never hold a full-size map per layer.
         patches = log_odds.sigmoid().mean(dim=(0, 1))
@@ -266,7 +251,7 @@ class AnomalyCLIP(nn.Module):
         anomaly_map = anomaly_map.clamp(0, 1)
         scores = []
         if self.score is not ScoreSource.MAP:
-            scores.append(abnormal_log_odds(image_features, text_features).sigmoid())
+            scores.append(abnormal_log_odds(features["image_features"], text_features).sigmoid())
         if self.score is not ScoreSource.CLASS_TOKEN:
             highest = max(1, round(self.top_fraction * self.vision.grid**2))
             scores.append(log_odds[:, 0].mean(dim=0).flatten(1).topk(highest, dim=1).values.mean(dim=1).sigmoid())

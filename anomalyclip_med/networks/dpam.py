@@ -14,9 +14,10 @@ from enum import StrEnum
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
 from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.networks.vision import VisionTower
 
 
 class DPAMAttention(StrEnum):
@@ -26,31 +27,6 @@ class DPAMAttention(StrEnum):
     QQ = "qq"
     KK = "kk"
     OFF = "off"
-
-
-def resize_positional_embedding(embedding: Tensor, grid: int, interpolation: str) -> Tensor:
-    """Resize a ViT's positional embedding to a ``grid`` x ``grid`` patch layout, without antialiasing.
-
-    The authors' code is bilinear for CLIP, DINOv2's is bicubic; open_clip's own resize is bicubic with antialiasing and
-    gives other numbers.
-
-    Args:
-        embedding: (1 + G * G, D), class token first.
-        grid: patches along each side of the new layout.
-        interpolation: ``bilinear`` or ``bicubic``.
-
-    Returns:
-        (1 + grid * grid, D).
-    """
-    patches = embedding.shape[0] - 1
-    old = round(patches**0.5)
-    if old * old != patches:
-        raise ConfigurationError(f"the positional embedding holds {patches} patches, which is not a square")
-    if old == grid:
-        return embedding
-    layout = embedding[1:].T.reshape(1, -1, old, old)
-    resized = F.interpolate(layout, size=(grid, grid), mode=interpolation, align_corners=False)
-    return torch.cat([embedding[:1], resized.flatten(2)[0].T])
 
 
 def dpam_blocks(dpam_layers: int | Sequence[int], depth: int) -> range:
@@ -69,69 +45,43 @@ def dpam_blocks(dpam_layers: int | Sequence[int], depth: int) -> range:
     return range(first, last + 1)
 
 
-class DPAMVisionTransformer(nn.Module):
+class DPAMVisionTransformer(VisionTower):
     """A frozen open_clip ``VisionTransformer`` run with the DPAM side path.
 
     Args:
         visual: open_clip's vision tower; its modules are used in place, nothing is copied.
-        image_size: side S of the square input in pixels, a multiple of the patch size.
-        feature_layers: blocks, counting from 1, whose patch tokens are returned, in the order of the blocks.
-        dpam_layers: number of last blocks with a side path, or a (first, last) pair of block numbers.
+        image_size: side S of the square input in pixels, a multiple of the patch size; None for the tower's own.
+        feature_layers: blocks whose patch tokens are returned, see :meth:`VisionTower.blocks`.
+        dpam_layers: number of last blocks with a side path, or a (first, last) pair of block numbers; None for all from
+            the first quarter's last block on: 19 of 24.
         dpam: what attends to itself in the side path.
         interpolation: of the positional embedding, ``bilinear`` (CLIP) or ``bicubic`` (DINOv2).
+        antialias: whether that antialiases.
 
     Raises:
         ConfigurationError: an option does not fit the tower.
     """
 
-    positional_embedding: Tensor
-
     def __init__(
         self,
         visual: VisionTransformer,
-        image_size: int,
-        feature_layers: Sequence[int] = (6, 12, 18, 24),
-        dpam_layers: int | Sequence[int] = 19,
+        image_size: int | None,
+        feature_layers: Sequence[int] | None = None,
+        dpam_layers: int | Sequence[int] | None = None,
         dpam: DPAMAttention | str = DPAMAttention.VV,
         interpolation: str = "bilinear",
+        antialias: bool = False,
     ) -> None:
-        super().__init__()
-        depth = len(visual.transformer.resblocks)
-        patch = visual.patch_size[0]
-        if image_size <= 0 or image_size % patch:
-            below = max(image_size // patch, 1) * patch
-            raise ConfigurationError(
-                f"image_size={image_size} is not a multiple of the patch size {patch}: use {below} or {below + patch}"
-            )
-        self.feature_layers = tuple(sorted(set(feature_layers)))
-        if not self.feature_layers or not all(1 <= layer <= depth for layer in self.feature_layers):
-            raise ConfigurationError(
-                f"feature_layers={list(self.feature_layers)} does not fit a transformer of {depth} blocks: "
-                f"give block numbers from 1 to {depth}"
-            )
+        super().__init__(visual, image_size, interpolation, antialias)
+        self.feature_layers = self.blocks(feature_layers)
+        if dpam_layers is None:
+            dpam_layers = self.depth - self.quarters()[0] + 1
         try:
             self.dpam = DPAMAttention(dpam)
         except ValueError:
             choices = ", ".join(DPAMAttention)
             raise ConfigurationError(f"dpam={dpam!r} is unknown: choose one of {choices}") from None
-        self.dpam_blocks = range(0) if self.dpam is DPAMAttention.OFF else dpam_blocks(dpam_layers, depth)
-        self.image_size = image_size
-        self.grid = image_size // patch
-        self.visual = visual
-        self.register_buffer(
-            "positional_embedding",
-            resize_positional_embedding(visual.positional_embedding.detach(), self.grid, interpolation),
-        )
-
-    @property
-    def embed_dim(self) -> int:
-        """Width E of the image and patch features."""
-        projection = self.visual.proj
-        return int(self.visual.class_embedding.shape[0] if projection is None else projection.shape[1])
-
-    def _project(self, tokens: Tensor) -> Tensor:
-        """Into the space shared with the text tower, where there is one."""
-        return tokens if self.visual.proj is None else tokens @ self.visual.proj
+        self.dpam_blocks = range(0) if self.dpam is DPAMAttention.OFF else dpam_blocks(dpam_layers, self.depth)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -145,15 +95,19 @@ class DPAMVisionTransformer(nn.Module):
             and for each feature layer the tokens after ``ln_post`` and projection, class token first:
             (B, 1 + P, E). Neither is L2-normalised.
         """
-        visual = self.visual
-        if not torch.jit.is_tracing():  # a trace would record the check as a constant, with a warning
-            self._check_shape(images)
-        patches = visual.conv1(images).flatten(2).transpose(1, 2)
-        class_token = visual.class_embedding.expand(patches.shape[0], 1, -1)
-        tokens = visual.ln_pre(torch.cat([class_token, patches], dim=1) + self.positional_embedding)
-        local = tokens
-        features = []
-        for number, block in enumerate(visual.transformer.resblocks, start=1):
+        tokens, layers = self.run_blocks(images)
+        return self.project(tokens[:, 0]), [self.project(self.visual.ln_post(local)) for local in layers]
+
+    def run_blocks(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Run both paths.
+
+        Returns:
+            Tokens (B, 1 + P, D) as they leave the blocks: of the original path after the last one, and of the side path
+            after each feature layer.
+        """
+        tokens = local = self.embed(images)
+        layers = []
+        for number, block in enumerate(self.visual.transformer.resblocks, start=1):
             if number in self.dpam_blocks:
                 tokens, local = self._dual_path(block, tokens, local)
             else:
@@ -161,14 +115,8 @@ class DPAMVisionTransformer(nn.Module):
                 tokens = block(tokens)
                 local = local if past_side_path else tokens
             if number in self.feature_layers:
-                features.append(self._project(visual.ln_post(local)))
-        return self._project(tokens[:, 0]), features
-
-    def _check_shape(self, images: Tensor) -> None:
-        if images.ndim != 4 or images.shape[1] != 3 or tuple(images.shape[2:]) != (self.image_size,) * 2:
-            raise ConfigurationError(
-                f"expected images of shape (B, 3, {self.image_size}, {self.image_size}), got {tuple(images.shape)}"
-            )
+                layers.append(local)
+        return tokens, layers
 
     def _dual_path(self, block: ResidualAttentionBlock, tokens: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
         """One block on the original path, its self-similar attention added to the side path."""

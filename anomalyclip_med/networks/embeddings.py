@@ -28,5 +28,5 @@ class StateEmbeddings(nn.Module):
         return {"normal": self.normal, "abnormal": self.abnormal}
 
     def forward(self) -> Tensor:
-        """Features (2, E) of the normal and the abnormal state, L2-normalised."""
-        return F.normalize(torch.stack([self.normal, self.abnormal]), dim=-1)
+        """Features (1, 2, E) of the normal and the abnormal state, L2-normalised."""
+        return F.normalize(torch.stack([self.normal, self.abnormal])[None], dim=-1)

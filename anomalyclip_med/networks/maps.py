@@ -12,24 +12,51 @@ TEMPERATURE = 0.07
 """Of every softmax over (normal, abnormal); the paper's, not CLIP's learned logit scale."""
 
 
-def abnormal_log_odds(features: Tensor, text_features: Tensor) -> Tensor:
-    """Log-odds of abnormal: their sigmoid is the abnormal entry of the softmax over the two similarities.
+def state_logits(features: Tensor, text_features: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """Similarities to the normal and the abnormal state, over the temperature.
 
     Args:
-        features: (..., E), of any length: they are L2-normalised here.
-        text_features: (2, E), normal first, L2-normalised.
+        features: (B, ..., E), L2-normalised.
+        text_features: (2, E), normal first, L2-normalised; or (B, 2, E), a pair for each image.
+        temperature: that they are divided by.
 
     Returns:
-        (...), in [-2 / TEMPERATURE, 2 / TEMPERATURE].
+        (B, ..., 2).
     """
-    similarity = F.normalize(features, dim=-1) @ text_features.T / TEMPERATURE
-    return similarity[..., 1] - similarity[..., 0]
+    if text_features.ndim == 2:
+        return features @ text_features.T / temperature
+    return _of_images(features, text_features.mT) / temperature
 
 
-def upsampling_matrix(grid: int, size: int) -> Tensor:
-    """Bilinear upsampling (align_corners=False) of ``grid`` values to ``size`` values as a (size, grid) matrix."""
+def abnormal_log_odds(features: Tensor, text_features: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """Log-odds of abnormal: their sigmoid is the abnormal entry of the softmax over the two similarities.
+
+    They are linear in the features.
+
+    Args:
+        features: (B, ..., E), L2-normalised.
+        text_features: (2, E), normal first, L2-normalised; or (B, 2, E), a pair for each image.
+        temperature: of the softmax.
+
+    Returns:
+        (B, ...), in [-2 / temperature, 2 / temperature].
+    """
+    # One product, with the difference of the states, where two logits would take two.
+    difference = (text_features[..., 1, :] - text_features[..., 0, :]) / temperature
+    if difference.ndim == 1:
+        return features @ difference
+    return _of_images(features, difference[..., None])[..., 0]
+
+
+def _of_images(features: Tensor, columns: Tensor) -> Tensor:
+    """Products of features (B, ..., E) with each image's own columns (B, E, N): (B, ..., N)."""
+    return (features.reshape(len(features), -1, features.shape[-1]) @ columns).reshape(*features.shape[:-1], -1)
+
+
+def upsampling_matrix(grid: int, size: int, align_corners: bool = False) -> Tensor:
+    """Bilinear upsampling of ``grid`` values to ``size`` values as a (size, grid) matrix."""
     identity = torch.eye(grid)[None]
-    return F.interpolate(identity, size=size, mode="linear", align_corners=False)[0].T.contiguous()
+    return F.interpolate(identity, size=size, mode="linear", align_corners=align_corners)[0].T.contiguous()
 
 
 def smoothing_matrix(size: int, sigma: float) -> Tensor:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 
 from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.networks.text import TextTower, tokenize
 
 _MAX_WORDS = 300
 """Characters; the text tower has 77 positions."""
@@ -25,7 +26,9 @@ class PromptConfig:
         context_length: learned vectors between the start token and the words.
         deep_depth: text blocks, counting from 1, up to which learned tokens enter; 1 for none.
         deep_length: learned tokens that overwrite positions 1 to ``deep_length`` before blocks 2 to ``deep_depth``.
-        class_name: what the words name. "object" makes the prompts object-agnostic; "brain" object-aware.
+        class_name: what the words name.
+        object_aware: whether the words name each image's own class, where that is known, in place of ``class_name``.
+            The paper's prompts do not.
         normal: words of the normal prompt, with ``{}`` for the class name.
         abnormal: words of the abnormal prompt, likewise.
     """
@@ -36,6 +39,7 @@ class PromptConfig:
     class_name: str = "object"
     normal: str = "{}"
     abnormal: str = "damaged {}"
+    object_aware: bool = False
 
     def __post_init__(self) -> None:
         for name in ("context_length", "deep_depth", "deep_length"):
@@ -46,13 +50,30 @@ class PromptConfig:
             value = getattr(self, name)
             if not isinstance(value, str) or len(value) > _MAX_WORDS:
                 raise ConfigurationError(f"{name} must be text of at most {_MAX_WORDS} characters")
+        if not isinstance(self.object_aware, bool):
+            raise ConfigurationError(f"object_aware={self.object_aware!r} must be true or false")
 
     @property
     def words(self) -> tuple[str, str]:
         """The words after the learned vectors: normal, abnormal."""
+        return self.words_of(self.class_name)
+
+    def words_of(self, class_name: str) -> tuple[str, str]:
+        """The same with another class name."""
         # Not str.format: a checkpoint's words are a stranger's, and a format can ask for anything.
-        normal, abnormal = (text.replace("{}", self.class_name) for text in (self.normal, self.abnormal))
+        normal, abnormal = (text.replace("{}", class_name) for text in (self.normal, self.abnormal))
         return f"{normal}.", f"{abnormal}."
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PromptConfig:
+        """From the fields that differ from the defaults.
+
+        Raises:
+            ConfigurationError: there is no such field, or a value does not fit.
+        """
+        if unknown := values.keys() - {field.name for field in fields(cls)}:
+            raise ConfigurationError(f"prompt_config: unknown {', '.join(sorted(unknown))}")
+        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a checkpoint's metadata."""
@@ -73,17 +94,17 @@ class PromptLearner(nn.Module):
     """
 
     words: Tensor
-    positional_embedding: Tensor
-    attention_mask: Tensor
     end: Tensor
 
     def __init__(self, clip: open_clip.CLIP, config: PromptConfig | None = None, seed: int = 0) -> None:
         super().__init__()
         self.config = config = config or PromptConfig()
-        width = clip.token_embedding.weight.shape[1]
-        depth = len(clip.transformer.resblocks)
-        if config.deep_depth > depth:
-            raise ConfigurationError(f"deep_depth={config.deep_depth}, but the text tower has {depth} blocks")
+        self.tower = TextTower(clip)
+        width = self.tower.width
+        if config.deep_depth > self.tower.depth:
+            raise ConfigurationError(
+                f"deep_depth={config.deep_depth}, but the text tower has {self.tower.depth} blocks"
+            )
 
         generator = torch.Generator().manual_seed(seed)
 
@@ -96,42 +117,46 @@ class PromptLearner(nn.Module):
             learned(config.deep_length, width) for _ in range(config.deep_depth - 1)
         )
 
+        words, end = self._embed([config.class_name], clip.token_embedding)
+        self.register_buffer("words", words)
+        self.register_buffer("end", end, persistent=False)
+        # Without its vocabulary, where the embeddings of two sentences are all that is ever read of it.
+        self.vocabulary = clip.token_embedding if config.object_aware else None
+
+    def _embed(self, class_names: Sequence[str], vocabulary: nn.Embedding) -> tuple[Tensor, Tensor]:
+        """The prompts of K classes: (2 K, L, D) words and (2 K,) places of the end tokens."""
+        config, positions = self.config, self.tower.positions
         # "X" holds the place of each learned vector while the words are tokenized.
         places = " ".join(["X"] * config.context_length)
-        tokens = SimpleTokenizer(context_length=clip.context_length)([f"{places} {w}" for w in config.words])
-        end = tokens.argmax(dim=-1)  # the end token has the highest number
-        if int(end.max()) == clip.context_length - 1 or config.deep_length > int(end.min()):
+        tokens, end = tokenize([f"{places} {w}" for name in class_names for w in config.words_of(name)], positions)
+        if config.deep_length > int(end.min()):
             raise ConfigurationError(
-                f"{config.context_length} learned vectors, {config.deep_length} deep tokens and the words "
-                f"{config.words} do not fit the text tower's {clip.context_length} positions"
+                f"{config.deep_length} deep tokens take more places than the words {config.words} and "
+                f"{config.context_length} learned vectors"
             )
-        self.register_buffer("end", end, persistent=False)
-
-        # The text tower, without its vocabulary: the embeddings of two sentences are all that is ever read of it.
-        # Attention is causal, so nothing after the last end token can matter.
-        length = int(end.max()) + 1
-        self.transformer = clip.transformer
-        self.ln_final = clip.ln_final
-        self.text_projection = clip.text_projection
-        self.register_buffer("words", clip.token_embedding.weight[tokens[:, :length]].detach())
-        self.register_buffer("positional_embedding", clip.positional_embedding[:length].detach())
-        self.register_buffer("attention_mask", clip.attn_mask[:length, :length], persistent=False)
+        device = vocabulary.weight.device
+        return vocabulary(tokens.to(device)).detach(), end.to(device)
 
     def learned(self) -> dict[str, Tensor]:
         """The trained tensors by the names that checkpoints use."""
         deep = {f"compound_prompts_text.{i}": p for i, p in enumerate(self.compound_prompts_text)}
         return {"ctx_pos": self.ctx_pos, "ctx_neg": self.ctx_neg, **deep}
 
-    def forward(self) -> Tensor:
-        """Text features (2, E) of the normal and the abnormal prompt, L2-normalised."""
-        context = torch.cat([self.ctx_pos[0], self.ctx_neg[0]])
-        x = torch.cat([self.words[:, :1], context, self.words[:, 1 + context.shape[1] :]], dim=1)
-        x = x + self.positional_embedding
-        for number, block in enumerate(self.transformer.resblocks, start=1):
-            if 2 <= number <= self.config.deep_depth:
-                # The authors' code casts these tokens to half precision whatever the model's; so do we.
-                deep = self.compound_prompts_text[number - 2].half().to(x.dtype).expand(2, -1, -1)
-                x = torch.cat([x[:, :1], deep, x[:, 1 + deep.shape[1] :]], dim=1)
-            x = block(x, attn_mask=self.attention_mask)
-        x = self.ln_final(x)[torch.arange(2, device=x.device), self.end] @ self.text_projection
-        return F.normalize(x, dim=-1)
+    def forward(self, class_names: Sequence[str] | None = None) -> Tensor:
+        """Text features of the normal and the abnormal prompt, L2-normalised.
+
+        Args:
+            class_names: K classes, where the prompts are object-aware; else, or where None, that of the configuration.
+
+        Returns:
+            (K, 2, E).
+        """
+        if self.vocabulary is None or class_names is None:
+            words, end = self.words, self.end
+        else:
+            words, end = self._embed(class_names, self.vocabulary)
+        context = torch.cat([self.ctx_pos[0], self.ctx_neg[0]]).repeat(len(words) // 2, 1, 1)
+        words = torch.cat([words[:, :1], context, words[:, 1 + context.shape[1] :]], dim=1)
+        # The authors' code casts these tokens to half precision whatever the model's; so do we.
+        deep = [tokens.half().to(words.dtype) for tokens in self.compound_prompts_text]
+        return F.normalize(self.tower(words, end, deep), dim=-1).unflatten(0, (-1, 2))

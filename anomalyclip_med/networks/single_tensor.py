@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from monai.data import MetaTensor
 from torch import Tensor, nn
 
-from anomalyclip_med.networks.anomalyclip import AnomalyCLIP
+from anomalyclip_med.networks.detector import Detector
 
 
 class SingleTensorDetector(nn.Module):
@@ -24,24 +25,25 @@ class SingleTensorDetector(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, detector: AnomalyCLIP) -> None:
+    def __init__(self, detector: Detector) -> None:
         super().__init__()
         self.detector = detector
         self.register_buffer("mean", torch.tensor(detector.image_mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(detector.image_std).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, class_names: Sequence[str] | None = None) -> Tensor:
         """Score images.
 
         Args:
             images: (B, 3, S, S) float, RGB in [0, 1].
+            class_names: of the images, for texts that name them; None for the detector's own.
 
         Returns:
             (B, 2, S, S) in [0, 1]: channel 0 the anomaly map, channel 1 the image score on every pixel.
         """
         # Every operation on a MetaTensor takes a detour through Python: a third of the time on two cores.
         plain = images.as_tensor() if isinstance(images, MetaTensor) else images
-        score, anomaly_map = self.detector((plain - self.mean) / self.std)
+        score, anomaly_map = self.detector((plain - self.mean) / self.std, class_names)
         out = torch.cat([anomaly_map, score[:, None, None, None].expand_as(anomaly_map)], dim=1)
         return MetaTensor(out).copy_meta_from(images) if isinstance(images, MetaTensor) else out
 

@@ -28,9 +28,27 @@ class PublishedFigure:
     percent: float
     source: str
 
+    @property
+    def remark(self) -> str:
+        """What is implausible about the figure; "" for nothing."""
+        return _remarks().get((self.dataset, self.method, self.metric), "")
+
 
 @cache
 def published_figures() -> tuple[PublishedFigure, ...]:
     """All figures, in the order of their tables."""
-    with Path(__file__).with_name("published_results.csv").open(newline="", encoding="utf-8") as file:
-        return tuple(PublishedFigure(**(row | {"percent": float(row["percent"])})) for row in csv.DictReader(file))  # type: ignore[arg-type]
+    return tuple(
+        PublishedFigure(**(row | {"percent": float(row["percent"])}))  # type: ignore[arg-type]
+        for row in _rows("published_results.csv")
+    )
+
+
+@cache
+def _remarks() -> dict[tuple[str, str, str], str]:
+    rows = _rows("published_remarks.csv")
+    return {(row["dataset"], row["method"], row["metric"]): row["remark"] for row in rows}
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with Path(__file__).with_name(name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

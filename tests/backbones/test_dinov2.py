@@ -120,7 +120,7 @@ def test_a_detector_without_a_text_tower(dinov2_file: Path, tmp_path: Path) -> N
     images = torch.randn(3, 3, 70, 70, generator=torch.Generator().manual_seed(1))
     out = detector(images)
     normal, abnormal = detector.text_features
-    patches = [F.normalize(tokens[:, 1:], dim=-1) for tokens in detector.encode_image(images)[1]]
+    patches = [F.normalize(tokens[:, 1:], dim=-1) for tokens in detector.vision(images)[1]]
     odds = torch.stack([(p @ abnormal - p @ normal) / 0.07 for p in patches]).mean(dim=0)
     for fraction, count in ((0.01, 1), (0.1, 2), (0.2, 5)):  # of 25 patches, never none
         highest = odds.sort(dim=1, descending=True).values[:, :count].mean(dim=1)

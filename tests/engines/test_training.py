@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine
 from PIL import Image
 from safetensors.torch import load_file
 
 from anomalyclip_med import create_model
 from anomalyclip_med.bundle import bundle_dir, run_bundle
 from anomalyclip_med.data.procedural import ProceduralDataset, write_folder
-from anomalyclip_med.engines import BatchShares
+from anomalyclip_med.engines import BatchShares, PromptTraining, Resume, make_schedule, training_images
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.losses import local_loss
 from anomalyclip_med.networks import AnomalyCLIP
@@ -110,29 +111,36 @@ def test_the_prompts_learn_and_fit_their_detector(plain: Path) -> None:
     assert (plain / "checkpoint.pt").stat().st_size < 1 << 20  # no CLIP in it
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [1, 2, 4])
 def test_a_run_is_a_plain_loop_with_adam_and_a_cosine(tmp_path: Path, accumulate: int) -> None:
-    options = {"procedural": 8, "seed": 5, "loss": "local", "learning_rate": 0.01, "schedule": "cosine"}
+    """The last batch has three images: in pieces two and one, or one, one, one and none.
+
+    The loop takes its gradients in the same pieces: those of the deep tokens are rounded to half precision each.
+    """
+    options = {"procedural": 7, "seed": 5, "loss": "local", "learning_rate": 0.01, "schedule": "cosine"}
     record = train(tmp_path, **options, accumulate=accumulate)
 
     detector = create_model("untrained", image_size=70, seed=5)
-    images = ProceduralDataset(8, seed=5, size=70)
+    images = ProceduralDataset(7, seed=5, size=70)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (detector.image_mean, detector.image_std))
-    _, features = detector.encode_image((torch.stack([images[i]["image"] for i in range(8)]) - mean) / std)
-    masks = torch.stack([images[i]["mask"][0] for i in range(8)])
-    optimizer = torch.optim.Adam(detector.train().prompt_learner.learned().values(), lr=0.01, betas=(0.5, 0.999))
+    features = detector.encode_image((torch.stack([images[i]["image"] for i in range(7)]) - mean) / std)
+    masks = torch.stack([images[i]["mask"][0] for i in range(7)])
+    optimizer = torch.optim.Adam(detector.train().learned().values(), lr=0.01, betas=(0.5, 0.999))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4)
     generator = torch.Generator().manual_seed(5)
     expected = []
     for _ in range(2):
         total = 0.0
-        for chosen in torch.randperm(8, generator=generator).split(4):
-            loss = 4 * local_loss(detector.upsampled_maps([features[-1][chosen]]), masks[chosen])
+        for chosen in torch.randperm(7, generator=generator).split(4):
             optimizer.zero_grad()
-            loss.backward()
+            for piece in filter(len, chosen.tensor_split(accumulate)):
+                output = detector.training_output({name: f[piece] for name, f in features.items()})
+                loss = 4 * local_loss(output.layer_maps, masks[piece])
+                loss = loss * len(piece) / len(chosen)
+                loss.backward()
+                total += loss.item() / 2
             optimizer.step()
             schedule.step()
-            total += loss.item() / 2
         expected.append(total)
     # Adam at this rate enlarges what the order of a sum leaves.
     assert losses(record) == pytest.approx(expected, rel=1e-4)
@@ -157,6 +165,36 @@ def test_a_killed_run_goes_on_to_the_same_prompts(plain: Path, tmp_path: Path) -
     record = train(tmp_path, save_interval=3)
     assert losses(record) == pytest.approx(losses(json.loads((plain / "training.json").read_text())), rel=1e-6)
     assert furthest(plain, tmp_path) <= 1e-6
+
+
+@pytest.mark.slow
+def test_two_killed_ranks_go_on_to_the_same_prompts(tmp_path: Path) -> None:
+    """Both and their launcher are killed in the middle of an epoch of five steps."""
+
+    def start(output: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command(output, "--save_interval", "3", ranks=2),
+            env=ENVIRONMENT,
+            cwd=REPOSITORY,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert start(whole).wait() == 0
+    process = start(cut)
+    while not (cut / "checkpoint.pt").exists() and process.poll() is None:
+        time.sleep(0.005)
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(workers) == 2
+    for pid in (process.pid, *map(int, workers)):
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+    assert torch.load(cut / "checkpoint.pt", weights_only=True)["trainer"]["iteration"] % 5
+    assert start(cut).wait() == 0
+    one, other = (json.loads((folder / "training.json").read_text()) for folder in (whole, cut))
+    assert losses(other) == pytest.approx(losses(one), rel=1e-6)
+    assert furthest(whole, cut) <= 1e-6
 
 
 def test_a_folder_of_another_run_is_not_gone_on_with(plain: Path) -> None:
@@ -187,8 +225,8 @@ def test_accumulated_pieces_make_the_same_steps(plain: Path, tmp_path: Path) -> 
 
 
 def test_two_ranks_make_the_same_steps_and_metrics(folder: Path, tmp_path: Path) -> None:
-    """With a validation set that does not divide into equal parts, and a cache that both fill."""
-    options = {"validation_section": "odd", "metric": "pixel_aupro", **of_folder(folder)}
+    """With sets that do not divide into equal parts, and a cache that both fill."""
+    options = {"section": "odd", "validation_section": "odd", "metric": "pixel_aupro", **of_folder(folder)}
     one = train(tmp_path / "one", **options)
     typed = [part for key, value in options.items() for part in (f"--{key}", str(value))]
     run = subprocess.run(
@@ -205,7 +243,7 @@ def test_two_ranks_make_the_same_steps_and_metrics(folder: Path, tmp_path: Path)
     metrics = [[epoch["pixel_aupro"] for epoch in record["epochs"]] for record in (one, two)]
     assert metrics[0] == pytest.approx(metrics[1], abs=1e-4)
     assert two["best_epoch"] == one["best_epoch"]
-    assert len(list((tmp_path / "features").iterdir())) == 15
+    assert len(list((tmp_path / "features").iterdir())) == 7
 
 
 def test_the_best_epoch_is_kept_and_training_ends_early(folder: Path, tmp_path: Path) -> None:
@@ -217,7 +255,7 @@ def test_the_best_epoch_is_kept_and_training_ends_early(folder: Path, tmp_path: 
     assert train(tmp_path, **options) == record  # started again, it has ended
     assert record["best_epoch"] == 1
     assert len({epoch["pixel_auroc"] for epoch in record["epochs"]}) == 1
-    start = create_model("untrained", image_size=70).prompt_learner.learned()
+    start = create_model("untrained", image_size=70).learned()
     for name, tensor in load_file(tmp_path / "prompts.safetensors").items():
         assert torch.equal(tensor, start[name])
 
@@ -272,8 +310,11 @@ def test_without_masks_only_the_global_loss_is_trained_and_told(folder: Path, tm
         ({"metric": "pixel_ap", "validation_section": "normal"}, "do not tell normal pixels from"),
         ({"metric": "pixel_ap", "validation_section": "covered"}, "do not tell normal pixels from"),
         ({"train_layers": [5]}, "train_layers"),
+        ({"few_shot": 0}, "few_shot=0 must be"),
+        ({"few_shot": 2, "procedural": 8}, "few_shot chooses from a data list"),
+        ({"mixed_precision": True}, "mixed_precision is for NVIDIA GPUs, the device is cpu"),
         ({"schedule": "step"}, "schedule='step'"),
-        ({"accumulate": 3}, "does not divide"),
+        ({"accumulate": 5}, "does not divide"),
         ({"cache": "memory", "cache_dtype": "int8"}, "cache_dtype"),
         ({"patience": 2}, "validation_section"),
         ({"learning_rat": 2}, "did you mean learning_rate"),
@@ -281,38 +322,88 @@ def test_without_masks_only_the_global_loss_is_trained_and_told(folder: Path, tm
 )
 def test_wrong_options_are_named(folder: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        train(tmp_path, **of_folder(folder), **options)
+        train(tmp_path, **(of_folder(folder) | options))
 
 
-def test_tensorboard_holds_losses_or_is_asked_for(tmp_path: Path) -> None:
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: F401
-    except ImportError:
-        with pytest.raises(ConfigurationError, match="pip install tensorboard"):
-            train(tmp_path, tensorboard=True)
-    else:
-        train(tmp_path, tensorboard=True)
-        assert list((tmp_path / "tensorboard").glob("events.*"))
+def test_few_images_are_chosen_by_seed_of_each_class_and_label(folder: Path) -> None:
+    entries = json.loads((folder / "datalist.json").read_text())
+    section = [entry | {"class": f"c{n % 2}"} for n, entry in enumerate([*entries["training"], *entries["validation"]])]
+    count = min(sum(e["class"] == c and e["label"] == label for e in section) for c in ("c0", "c1") for label in (0, 1))
+    (folder / "classes.json").write_text(json.dumps({"training": section}))
+
+    def choose(few_shot: int, seed: int) -> list[int]:
+        images = training_images(folder / "classes.json", folder, "training", dict, few_shot=few_shot, seed=seed)
+        chosen = images.describe()["chosen"]
+        assert len(images) == images.describe()["images"] == len(chosen)
+        return chosen
+
+    choices = [choose(1, seed) for seed in range(8)]
+    assert choices[0] == choose(1, 0)
+    assert len({tuple(chosen) for chosen in choices}) > 1
+    for chosen in [*choices, choose(count, 0)]:
+        assert chosen == sorted(set(chosen))
+        kinds = [(section[i]["class"], section[i]["label"]) for i in chosen]
+        assert {kinds.count(kind) for kind in kinds} == {len(chosen) // 4}
+        assert set(kinds) == {("c0", 0), ("c0", 1), ("c1", 0), ("c1", 1)}
+    with pytest.raises(
+        ConfigurationError, match=rf"has {count} \w+ images of 'c[01]', few_shot={count + 1} needs more"
+    ):
+        choose(count + 1, 0)
+
+
+def test_fine_tuning_with_few_images_starts_from_given_prompts(plain: Path, folder: Path, tmp_path: Path) -> None:
+    options = {**of_folder(folder), "few_shot": 2, "prompts": str(plain / "prompts.safetensors"), "learning_rate": 0.0}
+    record = train(tmp_path, **options, epochs=1)
+    assert len(record["settings"]["images"]["chosen"]) == 4
+    assert furthest(plain, tmp_path) == 0
+    with pytest.raises(ConfigurationError, match="other settings or images"):
+        train(tmp_path, **(options | {"few_shot": 1}))
+
+
+def test_the_scale_of_mixed_precision_is_saved_and_restored(tmp_path: Path) -> None:
+    """A scaler of the CPU on a plain engine: the trainer itself has one on a GPU only."""
+    network = PromptTraining(create_model("untrained", image_size=70)).train()
+    optimizer = torch.optim.SGD(network.detector.learned().values(), lr=0.0)
+
+    def run(scaler: torch.amp.GradScaler, epochs: int) -> None:
+        def step(engine: Engine, batch: int) -> None:
+            scaler.scale(network.detector.text_features.sum()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+
+        engine = Engine(step)
+        engine.scaler = scaler
+        Resume(network, optimizer, make_schedule("constant", optimizer, 1), tmp_path, {}).attach(engine)
+        engine.run([0, 1, 2], max_epochs=epochs)
+
+    first = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+    run(first, 1)
+    assert first.state_dict() | {"scale": 16.0, "_growth_tracker": 1} == first.state_dict()
+    second = torch.amp.GradScaler("cpu")
+    run(second, 1)  # which has nothing left to do
+    assert second.state_dict() == first.state_dict()
 
 
 def test_pieces_of_ranks_are_the_batches() -> None:
-    """Whatever ranks and pieces, their union in order is the same batch; every image comes once, some fill up."""
+    """Whatever ranks and pieces, their union in order is the same batch, and every image counts once."""
     whole = BatchShares(10, 4, seed=3)
     whole.epoch = 2
     batches = list(whole)
-    assert [len(b) for b in batches] == [4, 4, 4]
-    assert sorted([*chain(*batches)][:10]) == list(range(10))
-    assert batches[-1][2:] == batches[0][:2]
-    shares = []
-    for rank in range(2):
-        share = BatchShares(10, 4, accumulate=2, seed=3, rank=rank, ranks=2)
+    assert [len(b) for b in batches] == [4, 4, 2]
+    assert sorted(chain(*batches)) == list(range(10))
+    assert [whole.weight(n) for n in range(3)] == [1, 1, 1]
+    shares = [BatchShares(10, 4, accumulate=2, seed=3, rank=rank, ranks=2) for rank in range(2)]
+    for share in shares:
         share.epoch = 2
         assert len(share) == len(list(share)) == 6
-        shares.append(list(share))
-    pieces = [sorted(chain(*(s[2 * n] + s[2 * n + 1] for s in shares))) for n in range(3)]
-    assert pieces == [sorted(b) for b in batches]
+    for n, batch in enumerate(batches):
+        pieces = [(list(s)[2 * n + part], s.weight(2 * n + part)) for s in shares for part in range(2)]
+        assert [i for piece, weight in pieces for i in piece if weight] == batch
+        # The mean over the four pieces of their means, weighted, is the mean over the batch.
+        mean = sum(weight * sum(piece) / len(piece) for piece, weight in pieces) / 4
+        assert mean == pytest.approx(sum(batch) / len(batch))
     whole.start = 2
     assert list(whole) == batches[2:]
     whole.start, whole.epoch = 0, 3
     assert list(whole) != batches
-    assert [len(b) for b in BatchShares(3, 8)] == [8]
+    assert [len(b) for b in BatchShares(3, 8)] == [3]

@@ -32,14 +32,14 @@ def test_three_steps_of_training_are_the_authors(golden: Path, golden_clip: Path
     expected = dict(np.load(golden / "clip_tiny" / "expected.npz"))
     prompts = golden / "clip_tiny" / "prompt_learner.safetensors"
     detector = create_model(golden_clip, prompts, image_size=98).train()
-    learned = detector.prompt_learner.learned()
+    learned = detector.learned()
     images = torch.from_numpy(expected["images"]).float()
     masks, labels = torch.from_numpy(expected["gt"]).float(), torch.from_numpy(expected["label"])
     optimizer = torch.optim.Adam(learned.values(), lr=1e-3, betas=(0.5, 0.999))
     for step in range(3):
-        image_features, _ = detector.encode_image(images)
-        local = LOCAL_WEIGHT * local_loss(detector.layer_maps(images), masks)
-        image = global_loss(image_features, detector.text_features, labels)
+        output = detector.training_output(detector.encode_image(images), layers=(6, 12, 18, 24))
+        local = LOCAL_WEIGHT * local_loss(output.layer_maps, masks)
+        image = global_loss(output.image_logits, labels)
         np.testing.assert_allclose([local.item(), image.item()], expected["train_losses"][step], rtol=1e-4)
         optimizer.zero_grad()
         (local + image).backward()
@@ -75,6 +75,19 @@ def test_gradients_are_finite_at_both_ends() -> None:
     assert torch.isfinite(p.grad).all()
 
 
+def test_the_gradient_of_the_focal_loss_is_that_of_its_definition() -> None:
+    generator = torch.Generator().manual_seed(5)
+    p = torch.rand(3, 5, 7, generator=generator, dtype=torch.float64).requires_grad_()
+    y = (torch.rand(5, 7, generator=generator) > 0.5).double()
+    smooth = y.clamp(1e-5, 1 - 1e-5)
+    right = smooth * p + (1 - smooth) * (1 - p) + 1e-5
+    definition = -((1 - right) ** 2 * right.log()).mean()
+    (expected,) = torch.autograd.grad(definition, p)
+    loss = 3 * focal_loss(p, y)
+    torch.testing.assert_close(loss, 3 * definition)
+    torch.testing.assert_close(torch.autograd.grad(loss, p)[0], 3 * expected)
+
+
 def test_empty_masks_with_empty_maps_cost_nothing() -> None:
     assert dice_loss(torch.zeros(2, 4, 4), torch.zeros(2, 4, 4)).item() == 0
 
@@ -82,19 +95,16 @@ def test_empty_masks_with_empty_maps_cost_nothing() -> None:
 @pytest.fixture
 def batch() -> tuple[TrainingOutput, Targets]:
     generator = torch.Generator().manual_seed(4)
-    images, text = torch.randn(4, 8, generator=generator), torch.randn(2, 8, generator=generator)
+    logits = torch.randn(4, 2, generator=generator).requires_grad_()
     maps = torch.rand(2, 4, 6, 6, generator=generator)
     masks = (torch.rand(4, 6, 6, generator=generator) > 0.7).float()
-    output = TrainingOutput(
-        torch.nn.functional.normalize(images), torch.nn.functional.normalize(text).requires_grad_(), maps
-    )
-    return output, Targets(torch.tensor([0, 1, 1, 0]), masks, torch.ones(4, dtype=torch.bool))
+    return TrainingOutput(logits, maps), Targets(torch.tensor([0, 1, 1, 0]), masks, torch.ones(4, dtype=torch.bool))
 
 
 def test_the_terms_add_up_with_the_authors_weight(batch) -> None:
     output, targets = batch
     parts = {terms: AnomalyCLIPLoss(terms)(output, targets).item() for terms in ("both", "global", "local")}
-    assert parts["global"] == pytest.approx(global_loss(*output[:2], targets.labels).item())
+    assert parts["global"] == pytest.approx(global_loss(output.image_logits, targets.labels).item())
     assert parts["local"] == pytest.approx(4 * local_loss(output.layer_maps, targets.masks).item())
     assert parts["both"] == pytest.approx(parts["global"] + parts["local"])
 
@@ -109,7 +119,7 @@ def test_an_unmarked_image_adds_nothing_to_the_local_loss_and_halves_give_the_wh
     assert loss(output, some).item() == pytest.approx(sum(single))  # 4 x a quarter each
     halves = []
     for half in (slice(0, 2), slice(2, 4)):
-        part = TrainingOutput(output.image_features[half], output.text_features, output.layer_maps[:, half])
+        part = TrainingOutput(output.image_logits[half], output.layer_maps[:, half])
         halves.append(loss(part, Targets(*(t[half] for t in some))).item())
     assert np.mean(halves) == pytest.approx(loss(output, some).item())
 
@@ -119,7 +129,7 @@ def test_a_batch_without_any_mark_still_has_a_gradient(batch) -> None:
     loss = AnomalyCLIPLoss("local")(output, targets._replace(known=torch.zeros(4, dtype=torch.bool)))
     loss.backward()
     assert loss.item() == 0
-    assert output.text_features.grad.abs().max() == 0
+    assert output.image_logits.grad.abs().max() == 0
 
 
 def test_the_documented_steps_are_the_authors(golden: Path, golden_clip: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from unittest import mock
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from anomalyclip_med import create_model
@@ -45,13 +46,62 @@ def test_equals_the_plain_arithmetic(
         small_state, small_prompts, x, layers, side_blocks, dpam, sigma
     )
     out = detector(x)
-    actual_image, actual_patches = detector.encode_image(x)
+    features = detector.encode_image(x)
     torch.testing.assert_close(detector.text_features, text, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(actual_image, image_features, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(actual_patches, patch_features, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(features["image_features"], image_features, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(detector.vision(x)[1], patch_features, rtol=1e-4, atol=1e-4)
+    patches = F.normalize(torch.stack(patch_features, dim=1)[:, :, 1:], dim=-1)
+    torch.testing.assert_close(features["patch_features"], patches, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(out.score, scores, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(out.anomaly_map[:, 0], maps, rtol=1e-4, atol=1e-6)
     assert maps.std() > 0.01  # the case says something
+
+
+def test_a_neighbourhood_is_the_mean_of_unit_patch_features(small_clip: Path, small_prompts_file: Path) -> None:
+    """Averaged, compared and put through the softmax patch by patch; in training only the chosen layers."""
+    options = {"image_size": 70, "feature_layers": (2, 4, 6), "dpam_layers": 4, "sigma": 0.0}
+    detector = create_model(small_clip, small_prompts_file, neighbourhood=(3, 1, 5), **options)
+    x, grid = images(2, 70), 5
+    normal, abnormal = detector.text_features
+    layers = []
+    for tokens in detector.vision(x)[1]:
+        patches, sides = F.normalize(tokens[:, 1:], dim=-1).unflatten(1, (grid, grid)), []
+        for reach in (1, 0, 2):
+            odds = torch.empty(2, grid, grid)
+            for row in range(grid):
+                for column in range(grid):
+                    rows = slice(max(0, row - reach), row + reach + 1)
+                    columns = slice(max(0, column - reach), column + reach + 1)
+                    mean = F.normalize(patches[:, rows, columns].mean(dim=(1, 2)), dim=-1)
+                    odds[:, row, column] = (mean @ abnormal - mean @ normal) / 0.07
+            sides.append(odds)
+        layers.append(torch.stack(sides))
+    expected = torch.stack(layers)
+    features = detector.encode_image(x)
+    odds = detector.patch_log_odds(features, detector.text_features)
+    torch.testing.assert_close(odds, expected, rtol=1e-5, atol=1e-5)
+    maps = F.interpolate(expected.sigmoid().mean(dim=1), 70, mode="bilinear")
+    torch.testing.assert_close(detector(x).anomaly_map[:, 0], maps.mean(dim=0), rtol=1e-5, atol=1e-6)
+    for chosen in ((6, 2), (2, 4, 6)):
+        of_layers = detector.training_output(features, layers=chosen).layer_maps
+        places = [detector.feature_layers.index(layer) for layer in chosen]
+        torch.testing.assert_close(of_layers, maps[places], rtol=1e-5, atol=1e-6)
+    plain_features = create_model(small_clip, small_prompts_file, **options)
+    assert "neighbourhood_lengths" not in plain_features.encode_image(x)
+    assert plain_features.image_side() != detector.image_side()
+
+
+@pytest.mark.parametrize("method", ["anomalyclip", "vand"])
+def test_negative_feature_layers_count_from_the_end(small_clip: Path, method: str) -> None:
+    options = {} if method == "vand" else {"prompt_config": PromptConfig(deep_depth=3)}
+    x = images(2, 56)
+    one, other = (
+        create_model(small_clip, None, 56, layers, method=method, **options) for layers in ((-1, 2, -3), (2, 4, 6))
+    )
+    assert one.settings() == other.settings()
+    assert one.settings()["feature_layers"] == [2, 4, 6]
+    assert torch.equal(one(x).anomaly_map, other(x).anomaly_map)
+    assert create_model(small_clip, None, 56, -1, method=method, **options).feature_layers == (6,)
 
 
 def test_untrained_is_a_working_detector() -> None:
@@ -108,10 +158,9 @@ def test_only_the_prompts_train_and_the_vision_tower_keeps_no_graph(small_clip: 
         "prompt_learner.compound_prompts_text.1",
     }
     x = images(1, 56).requires_grad_()
-    image_features, patch_features = detector.encode_image(x)
-    assert not image_features.requires_grad
-    assert not any(p.requires_grad for p in patch_features)
-    detector.layer_maps(images(1, 56)).mean().backward()
+    features = detector.encode_image(x)
+    assert not any(f.requires_grad for f in features.values())
+    detector.training_output(features).layer_maps.mean().backward()
     assert detector.prompt_learner.ctx_neg.grad.abs().sum() > 0
 
 
@@ -125,12 +174,35 @@ def test_object_aware_prompts_put_the_class_name_in_the_words(small_state, small
     torch.testing.assert_close(detector.text_features, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_object_aware_prompts_name_each_images_own_class(small_state, small_clip) -> None:
+    """In one batch, in training and eval; prompts that are not ignore the classes."""
+    config = PromptConfig(deep_depth=3, object_aware=True)
+    detector = create_model(small_clip, None, 56, (2, 6), dpam_layers=4, prompt_config=config)
+    with torch.no_grad():
+        for tensor in detector.learned().values():
+            tensor.mul_(50)
+    names, x = ["metal nut", "brain", "metal nut"], images(3, 56)
+    together = detector(x, names)
+    prompts = {name: p.detach() for name, p in detector.learned().items()}
+    logits = detector.train().training_output(detector.encode_image(x), names).image_logits
+    for row, name in enumerate(names):
+        words = (f"{name}.", f"damaged {name}.")
+        scores, maps, *_ = plain.score(small_state, prompts, x[row : row + 1], (2, 6), range(3, 7), words=words)
+        torch.testing.assert_close(together.score[row : row + 1], scores, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(together.anomaly_map[row], maps, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(logits[row].softmax(0)[1], scores[0], rtol=1e-4, atol=1e-5)
+    assert (together.score - detector.eval()(x).score).abs().max() > 1e-3  # which say "object"
+    agnostic = create_model(small_clip, None, 56, prompt_config=PromptConfig(deep_depth=3))
+    assert torch.equal(agnostic(x, names).score, agnostic(x).score)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"image_size": 60}, "not a multiple of the patch size 14: use 56 or 70"),
         ({"feature_layers": (0, 6)}, "block numbers from 1 to 6"),
         ({"feature_layers": (3, 7)}, "block numbers from 1 to 6"),
+        ({"feature_layers": (-7,)}, "block numbers from 1 to 6, or from -1, the last, to -6"),
         ({"feature_layers": ()}, "block numbers from 1 to 6"),
         ({"dpam_layers": 7}, "does not fit a transformer of 6 blocks"),
         ({"dpam_layers": (5, 3)}, "does not fit"),
@@ -167,7 +239,7 @@ def test_full_size_equals_the_plain_arithmetic(tmp_path: Path) -> None:
     out = detector(x)
     for actual, expected in (
         (detector.text_features, text),
-        (detector.encode_image(x)[0], image_features),
+        (detector.encode_image(x)["image_features"], image_features),
         (out.score, scores),
         (out.anomaly_map[:, 0], maps),
     ):

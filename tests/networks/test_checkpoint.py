@@ -81,6 +81,7 @@ def test_registered_prompts_on_another_clip_are_a_warning_with_both_hashes(
         {"nonsense": 1},
         "text",
         {"class_name": None},
+        {"object_aware": "yes"},
     ],
 )
 def test_hostile_configurations_are_refused(small_prompts, tmp_path: Path, config: object) -> None:

@@ -42,13 +42,17 @@ def test_text_features(detector: AnomalyCLIP, expected: dict[str, np.ndarray]) -
 
 
 def test_image_and_patch_features(detector: AnomalyCLIP, images: torch.Tensor, expected: dict[str, np.ndarray]) -> None:
-    image_features, patch_features = detector.encode_image(images)
-    assert_close(image_features, expected["image_features"])
+    features = detector.encode_image(images)
+    assert_close(features["image_features"], expected["image_features"])
+    _, patch_features = detector.vision(images)
     assert_close(torch.stack(patch_features), expected["patch_features"])
+    patches = torch.nn.functional.normalize(torch.from_numpy(expected["patch_features"])[:, :, 1:], dim=-1)
+    assert_close(features["patch_features"].transpose(0, 1), patches.numpy())
 
 
 def test_layer_maps(detector: AnomalyCLIP, images: torch.Tensor, expected: dict[str, np.ndarray]) -> None:
-    assert_close(detector.layer_maps(images), expected["layer_maps"])
+    maps = detector.layer_maps(detector.encode_image(images), detector.text_features)
+    assert_close(maps, expected["layer_maps"])
 
 
 def test_scores_and_maps(detector: AnomalyCLIP, images: torch.Tensor, expected: dict[str, np.ndarray]) -> None:
@@ -67,10 +71,9 @@ def test_gradients_reach_the_prompts_as_in_the_reference(
         image_size=98,
         dpam_layers=19,
     ).train()
-    image_features, _ = detector.encode_image(images)
-    logits = image_features @ detector.text_features.T / 0.07
+    logits = detector.encode_image(images)["image_features"] @ detector.text_features.T / 0.07
     loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(expected["label"]))
     assert loss.item() == pytest.approx(expected["train_losses"][0, 1], rel=1e-5)
     loss.backward()
-    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in detector.prompt_learner.learned().values())
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in detector.learned().values())
     assert all(p.grad is None for p in detector.vision.parameters())

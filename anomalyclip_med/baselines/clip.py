@@ -1,0 +1,139 @@
+"""CLIP with two prompts, and with an ensemble of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import open_clip
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anomalyclip_med.backbones import Backbone
+from anomalyclip_med.baselines.ensemble import PromptEnsemble, text_tower_of
+from anomalyclip_med.baselines.vision import PlainVisionTower
+from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.networks.detector import Detector, DetectorOutput, Features
+from anomalyclip_med.networks.dpam import DPAMAttention
+from anomalyclip_med.networks.maps import abnormal_log_odds, smoothing_matrix, upsampling_matrix
+
+
+class PatchwiseCLIP(Detector):
+    """An unmodified CLIP whose image feature, and whose last block's patches, are compared with two texts.
+
+    As AnomalyCLIP's paper extends CLIP, CLIP-AC and CoOp to maps: patches after the last block, through CLIP's own
+    ``ln_post`` and projection, softmax at temperature 0.07, bilinear upsampling, Gaussian.
+
+    Args:
+        backbone: the frozen towers.
+        texts: from K class names to text features (K, 2, E).
+        image_size: side S of the square input in pixels; None for the size that the tower was trained at.
+        sigma: of the map's Gaussian, in pixels of the model's input; 0 for none.
+        class_name: what the texts name where an image's own class is not known.
+        dpam: what attends to itself in a side path that the patches are taken from in place of CLIP's own, with as many
+            blocks as in AnomalyCLIP; the paper's ablation of DPAM alone. The image feature stays CLIP's.
+    """
+
+    default_clip = "ViT-L-14-336/openai"
+
+    vision: PlainVisionTower
+    upsample_smooth: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        texts: nn.Module,
+        image_size: int | None,
+        sigma: float,
+        class_name: str,
+        dpam: DPAMAttention | str = DPAMAttention.OFF,
+    ) -> None:
+        if sigma < 0:
+            raise ConfigurationError(f"sigma={sigma} must not be negative")
+        vision = PlainVisionTower(backbone.visual, image_size, [-1], dpam)
+        super().__init__(backbone, vision, class_name, object_aware=True)
+        self.texts = texts
+        self.sigma = sigma
+        self.feature_layers = vision.feature_layers
+        upsample = upsampling_matrix(vision.grid, self.image_size)
+        self.register_buffer("upsample_smooth", smoothing_matrix(self.image_size, sigma) @ upsample, persistent=False)
+
+    def encode_image(self, images: Tensor) -> Features:
+        """Encode normalised images (B, 3, S, S).
+
+        Returns:
+            ``image_features`` (B, E) and ``patch_features`` (B, P, E), both L2-normalised.
+        """
+        image_features, tokens = self.vision(images)
+        patch_features = self.vision.project(self.vision.visual.ln_post(tokens[:, 0])).detach()
+        return {
+            "image_features": F.normalize(image_features, dim=-1),
+            "patch_features": F.normalize(patch_features, dim=-1),
+        }
+
+    def encode_text(self, class_names: Sequence[str]) -> Tensor:
+        """Text features (K, 2, E) of K classes, L2-normalised."""
+        features: Tensor = self.texts(class_names)
+        return features
+
+    def score_features(self, features: Features, class_names: Sequence[str] | None = None) -> DetectorOutput:
+        """Score what :meth:`encode_image` returned."""
+        text_features = self.text_features_of(class_names)
+        patches = abnormal_log_odds(features["patch_features"], text_features).sigmoid()
+        anomaly_map = self.upsample_smooth @ patches.unflatten(1, (self.vision.grid, -1)) @ self.upsample_smooth.T
+        score = abnormal_log_odds(features["image_features"], text_features).sigmoid()
+        return DetectorOutput(score, anomaly_map.clamp(0, 1)[:, None])
+
+    def image_side(self) -> dict[str, Any]:
+        """All that the features depend on beside the images."""
+        side = {"encoder": "clip", "clip_sha256": self.backbone_sha256, "image_size": self.image_size}
+        return {**side, **self._dpam()}
+
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments as plain values; of the side path only where there is one."""
+        values = {"image_size": self.image_size, "sigma": self.sigma, "class_name": self.class_name}
+        return {**values, **self._dpam()}
+
+    def _dpam(self) -> dict[str, str]:
+        return {} if self.vision.dpam is DPAMAttention.OFF else {"dpam": str(self.vision.dpam)}
+
+
+class CLIP(PatchwiseCLIP):
+    """CLIP (Radford et al., arXiv 2103.00020) with "a photo of a normal" and "a photo of an anomalous" class name.
+
+    Args:
+        backbone: the frozen towers.
+        image_size: side S of the square input in pixels; None for the size that the tower was trained at.
+        sigma: of the map's Gaussian, in pixels of the model's input; 0 for none.
+        class_name: what the texts name where an image's own class is not known.
+        dpam: ``vv``, ``qq`` or ``kk`` for the map from the patches of a DPAM side path, see :class:`PatchwiseCLIP`.
+
+    Raises:
+        ConfigurationError: the backbone has no text tower, or an option does not fit it.
+    """
+
+    method = "CLIP"
+    states: ClassVar[tuple[Sequence[str], Sequence[str]]] = (
+        ("a photo of a normal {}.",),
+        ("a photo of an anomalous {}.",),
+    )
+    templates: ClassVar[Sequence[str]] = ("{}",)
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        image_size: int | None = None,
+        sigma: float = 4.0,
+        class_name: str = "object",
+        dpam: DPAMAttention | str = DPAMAttention.OFF,
+    ) -> None:
+        texts = PromptEnsemble(text_tower_of(backbone, self.method), self.states, self.templates)
+        super().__init__(backbone, texts, image_size, sigma, class_name, dpam)
+
+
+class CLIPAC(CLIP):
+    """CLIP-AC: the same two states, each the mean over CLIP's 80 ImageNet templates."""
+
+    method = "CLIP-AC"
+    states = (("normal {}",), ("anomalous {}",))
+    templates = tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)

@@ -1,0 +1,138 @@
+"""CLIP's vision tower at any input size, up to its first block and after its last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import VisionTransformer
+from torch import Tensor, nn
+
+from anomalyclip_med.errors import ConfigurationError
+
+
+def resize_positional_embedding(embedding: Tensor, grid: int, interpolation: str, antialias: bool = False) -> Tensor:
+    """Resize a ViT's positional embedding to a ``grid`` x ``grid`` patch layout.
+
+    AnomalyCLIP's code is bilinear for CLIP, DINOv2's is bicubic, both without antialiasing; open_clip's own resize is
+    bicubic with antialiasing and gives other numbers.
+
+    Args:
+        embedding: (1 + G * G, D), class token first.
+        grid: patches along each side of the new layout.
+        interpolation: ``bilinear`` or ``bicubic``.
+        antialias: whether it antialiases.
+
+    Returns:
+        (1 + grid * grid, D).
+    """
+    patches = embedding.shape[0] - 1
+    old = round(patches**0.5)
+    if old * old != patches:
+        raise ConfigurationError(f"the positional embedding holds {patches} patches, which is not a square")
+    if old == grid:
+        return embedding
+    layout = embedding[1:].T.reshape(1, -1, old, old)
+    resized = F.interpolate(layout, size=(grid, grid), mode=interpolation, align_corners=False, antialias=antialias)
+    return torch.cat([embedding[:1], resized.flatten(2)[0].T])
+
+
+class VisionTower(nn.Module):
+    """A frozen open_clip ``VisionTransformer`` with its positional embedding resized.
+
+    Args:
+        visual: open_clip's vision tower; its modules are used in place, nothing is copied.
+        image_size: side S of the square input in pixels, a multiple of the patch size; None for the tower's own.
+        interpolation: of the positional embedding, ``bilinear`` or ``bicubic``.
+        antialias: whether that antialiases.
+
+    Attributes:
+        image_size: S.
+        grid: G, patches along each side; P = G * G.
+        depth: number of blocks.
+
+    Raises:
+        ConfigurationError: the size does not fit the tower.
+    """
+
+    positional_embedding: Tensor
+
+    def __init__(
+        self, visual: VisionTransformer, image_size: int | None, interpolation: str, antialias: bool = False
+    ) -> None:
+        super().__init__()
+        patch = visual.patch_size[0]
+        if image_size is None:
+            image_size = visual.image_size[0]
+        if image_size <= 0 or image_size % patch:
+            below = max(image_size // patch, 1) * patch
+            raise ConfigurationError(
+                f"image_size={image_size} is not a multiple of the patch size {patch}: use {below} or {below + patch}"
+            )
+        self.image_size = image_size
+        self.grid = image_size // patch
+        self.depth = len(visual.transformer.resblocks)
+        self.visual = visual
+        self.register_buffer(
+            "positional_embedding",
+            resize_positional_embedding(visual.positional_embedding.detach(), self.grid, interpolation, antialias),
+        )
+
+    @property
+    def width(self) -> int:
+        """Width D of the tokens."""
+        return int(self.visual.class_embedding.shape[0])
+
+    @property
+    def embed_dim(self) -> int:
+        """Width E of the image and patch features."""
+        projection = self.visual.proj
+        return self.width if projection is None else int(projection.shape[1])
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Tokens (B, 1 + P, D) that enter the first block, class token first.
+
+        Args:
+            images: (B, 3, S, S) float, normalised with the tower's mean and standard deviation.
+        """
+        if not torch.jit.is_tracing():  # a trace would record the check as a constant, with a warning
+            self._check_shape(images)
+        visual = self.visual
+        patches = visual.conv1(images).flatten(2).transpose(1, 2)
+        class_token = visual.class_embedding.expand(patches.shape[0], 1, -1)
+        return visual.ln_pre(torch.cat([class_token, patches], dim=1) + self.positional_embedding)
+
+    def project(self, tokens: Tensor) -> Tensor:
+        """Tokens (..., D) into the space shared with the text tower, where there is one: (..., E)."""
+        return tokens if self.visual.proj is None else tokens @ self.visual.proj
+
+    def blocks(self, layers: Sequence[int] | None) -> tuple[int, ...]:
+        """Numbers of the blocks that feature layers name, counting from 1, in their order.
+
+        Args:
+            layers: numbers from 1, or from the end, where -1 is the last; None for four at equal distances: 6, 12, 18,
+                24 of 24.
+
+        Raises:
+            ConfigurationError: there is none, or one is no block of the tower.
+        """
+        if layers is None:
+            layers = self.quarters()
+        numbers = sorted({layer + self.depth + 1 if layer < 0 else layer for layer in layers})
+        if not numbers or not all(1 <= number <= self.depth for number in numbers):
+            raise ConfigurationError(
+                f"feature_layers={list(layers)} does not fit a transformer of {self.depth} blocks: "
+                f"give block numbers from 1 to {self.depth}, or from -1, the last, to -{self.depth}"
+            )
+        return tuple(numbers)
+
+    def quarters(self) -> list[int]:
+        """The last block of each quarter."""
+        return [max(1, self.depth * quarter // 4) for quarter in (1, 2, 3, 4)]
+
+    def _check_shape(self, images: Tensor) -> None:
+        if images.ndim != 4 or images.shape[1] != 3 or tuple(images.shape[2:]) != (self.image_size,) * 2:
+            raise ConfigurationError(
+                f"expected images of shape (B, 3, {self.image_size}, {self.image_size}), got {tuple(images.shape)}"
+            )

@@ -1,0 +1,106 @@
+"""Data lists of a study: the sections that are learned from and measured on, and samples of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+from anomalyclip_med.data.datasets import data_set, prepare
+from anomalyclip_med.studies.config import Source
+
+Entry = dict[str, Any]
+
+
+def write_datalist(name: str, source: Source, data: Path, path: Path) -> None:
+    """Write the data list of one source, with the sections ``training`` and ``test``; not again if it is there.
+
+    Which images are drawn and how they are divided depends on their names only.
+
+    Args:
+        name: of the data set, unless the source has one.
+        source: what to take.
+        data: folder of all data sets.
+        path: JSON to write.
+
+    Raises:
+        ConfigurationError: the data set is not there in any layout, or a section is missing.
+    """
+    made_from = source.model_dump(mode="json") | {"name": name, "data": str(data.resolve())}
+    if path.exists() and json.loads(path.read_text(encoding="utf-8"))["made_from"] == made_from:
+        return
+    masks = data / source.masks if source.masks else None
+    content = prepare(source.dataset or name, data / str(source.folder), masks).datalist()
+    content["training"], content["test"] = divide(content.get("training", []), content["test"], source)
+    content["made_from"] = made_from
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".partial")
+    aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    aside.replace(path)
+
+
+def divide(training: list[Entry], test: list[Entry], source: Source) -> tuple[list[Entry], list[Entry]]:
+    """What is learned from and what is measured on.
+
+    Args:
+        training: entries of the data list.
+        test: likewise.
+        source: how to divide and how many to draw.
+    """
+    if source.split is not None:
+        training, test = _split(test, source.split)
+    elif source.learn_from == "test":
+        training = test
+    return _draw(training, source.images), _draw(test, source.images)
+
+
+def expected_images(name: str, source: Source) -> tuple[int, int]:
+    """About how many images are learned from and measured on, where all that the registry expects are there."""
+    entry = data_set(source.dataset or name)
+    counts = entry.expected[0].counts if entry.expected else {}
+    test = counts.get("test", (0, 0))
+    training = counts.get("training", (0, 0)) if source.learn_from == "training" else test
+    first, second = 1.0, 1.0
+    if source.split is not None:
+        first, second = source.split, 1 - source.split
+    most = math.inf if source.images is None else source.images * max(1, len(entry.objects))
+    learned, measured = (
+        sum(int(min(round(share * n), most)) for n in part) for share, part in ((first, training), (second, test))
+    )
+    return learned, measured
+
+
+def _split(entries: list[Entry], share: float) -> tuple[list[Entry], list[Entry]]:
+    """Two parts without a common group; classes, and groups with and without an anomaly, are in both."""
+    groups = _by(entries, lambda e: (e["class"], e["group"] or e["image"]))
+    kinds: dict[Any, list[list[Entry]]] = defaultdict(list)
+    for (of_class, _), members in groups.items():
+        kinds[of_class, max(e["label"] for e in members)].append(members)
+    first: list[Entry] = []
+    second: list[Entry] = []
+    for kind in kinds.values():
+        random.Random(0).shuffle(kind)
+        cut = round(share * len(kind))
+        first += [e for members in kind[:cut] for e in members]
+        second += [e for members in kind[cut:] for e in members]
+    return first, second
+
+
+def _draw(entries: list[Entry], count: int | None) -> list[Entry]:
+    """So many of each class and label, or all; by name."""
+    drawn = []
+    for kind in _by(entries, lambda e: (e["class"], e["label"])).values():
+        kind = sorted(kind, key=lambda e: str(e["image"]))
+        drawn += kind if count is None else random.Random(0).sample(kind, min(count, len(kind)))
+    return sorted(drawn, key=lambda e: (e["class"], str(e["image"])))
+
+
+def _by(entries: Sequence[Entry], key: Callable[[Entry], Hashable]) -> dict[Any, list[Entry]]:
+    found: dict[Any, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        found[key(entry)].append(entry)
+    return found

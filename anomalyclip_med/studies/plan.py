@@ -1,0 +1,160 @@
+"""From a study to the cells that it is made of: trainings, and evaluations of what they learned."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from anomalyclip_med import __version__
+from anomalyclip_med.bundle import bundle_dir
+from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.factory import METHODS
+from anomalyclip_med.studies.config import Study, Variant
+
+NOTHING = "none"
+"""The source of a variant that learns nothing."""
+
+_OF_THE_RUN = {"datalist", "dataset_dir", "section", "output_dir", "cache", "seed", "prompts", "device", "method"}
+"""Options of the bundle that the plan itself sets."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of prompts.
+
+    Attributes:
+        key: of all that its result depends on; equal trainings of two variants are one.
+        options: of the detector.
+        training: of the training.
+        source: name in the profile of what is learned from.
+        seed: of the start and the order.
+        start: key of the training whose prompts it starts from; None for the random start.
+    """
+
+    key: str
+    options: dict[str, Any]
+    training: dict[str, Any]
+    source: str
+    seed: int
+    start: str | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation.
+
+    Attributes:
+        key: of all that its result depends on.
+        options: of the detector.
+        variant: name in the study.
+        source: what was learned from, as the tables have it.
+        target: name in the profile of what is measured on.
+        seed: of the training, or of the random start.
+        training: key of the training; None where nothing was learned.
+    """
+
+    key: str
+    options: dict[str, Any]
+    variant: str
+    source: str
+    target: str
+    seed: int
+    training: str | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a study.
+
+    Attributes:
+        trainings: by key, each after the one that it starts from.
+        evaluations: in the order of the study.
+    """
+
+    trainings: dict[str, Training]
+    evaluations: list[Evaluation]
+
+
+def make_plan(study: Study, hashes: Mapping[str, str]) -> Plan:
+    """List the cells.
+
+    Args:
+        study: the study.
+        hashes: SHA-256 of the data list of each data set that the study uses.
+
+    Raises:
+        ConfigurationError: a name is not in the profile, a variant has an option that the bundle does not know, or
+            there is nothing to measure.
+    """
+    trainings: dict[str, Training] = {}
+    evaluations: list[Evaluation] = []
+    targets = list(dict.fromkeys(name for entry in study.measure_on for name in study.profile.members(entry)))
+    for name, variant in study.variants.items():
+        options, training_options = _options(study, name, variant)
+        learns = bool(METHODS[variant.method].losses)
+        chains = list(_chains(study)) if learns and variant.train else [()]
+        for chain, seed in product(chains, study.profile.seeds if learns else (0,)):
+            start = None
+            for source in chain:
+                images = study.profile.data[source].procedural or hashes[source]
+                content = [options, training_options, images, seed, start]
+                key = _key("training", content)
+                trainings[key] = Training(key, options, training_options, source, seed, start)
+                start = key
+            for target in targets:
+                if target in chain and not (study.within and study.profile.data[target].disjoint):
+                    continue
+                key = _key("evaluation", [options, hashes[target], seed if learns else 0, start])
+                label = " > ".join(chain) or NOTHING
+                evaluations.append(Evaluation(key, options, name, label, target, seed, start))
+    if drawn := [name for name in targets if study.profile.data[name].procedural]:
+        raise ConfigurationError(f"{study.name}: measure_on: {', '.join(drawn)} is drawn, for learning only")
+    if not evaluations:
+        raise ConfigurationError(f"{study.name}: nothing to measure: all targets are learned from")
+    return Plan(trainings, evaluations)
+
+
+def used_data(study: Study) -> list[str]:
+    """Names in the profile of the data sets that a study uses.
+
+    Raises:
+        ConfigurationError: a name is not in the profile.
+    """
+    learned = [name for chain in _chains(study) for name in chain]
+    measured = [name for entry in study.measure_on for name in study.profile.members(entry)]
+    return list(dict.fromkeys([*learned, *measured]))
+
+
+def _chains(study: Study) -> Iterator[tuple[str, ...]]:
+    """What is learned from, one data set after the other."""
+    for entry in study.learn_from:
+        steps: Sequence[str] = (entry,) if isinstance(entry, str) else entry
+        yield from product(*(study.profile.members(step) for step in steps))
+
+
+def _options(study: Study, name: str, variant: Variant) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of the detector, and of its training."""
+    profile = study.profile
+    model = {
+        "clip": profile.clip,
+        **profile.model,
+        **profile.methods.get(variant.method, {}),
+        **variant.model,
+    }
+    training = {**profile.training, **variant.training}
+    configs = bundle_dir("anomalyclip_zero_shot") / "configs"
+    inference, train = (json.loads((configs / f).read_text(encoding="utf-8")) for f in ("inference.json", "train.json"))
+    known = {"model": set(inference["detector"]) - {"_target_"}, "training": {k for k in train if "#" not in k}}
+    for kind, given in (("model", model), ("training", training)):
+        if unknown := sorted(given.keys() - (known[kind] - _OF_THE_RUN)):
+            raise ConfigurationError(f"{study.name}: variant {name!r}: unknown option of {kind}: {', '.join(unknown)}")
+    return {"method": variant.method, **model}, training
+
+
+def _key(kind: str, content: Any) -> str:
+    text = json.dumps([kind, __version__, content], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

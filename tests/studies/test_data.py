@@ -1,0 +1,89 @@
+"""What a study takes of a data set: parts without a common group, the same on every machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from anomalyclip_med.studies.config import Source
+from anomalyclip_med.studies.data import divide, expected_images, write_datalist
+
+ENTRIES = st.lists(
+    st.builds(
+        lambda number, group, label, of_class: {"image": number, "group": group, "label": label, "class": of_class},
+        st.integers(0, 10**6),
+        st.sampled_from(["", "a", "b", "c"]),
+        st.integers(0, 1),
+        st.sampled_from(["x", "y"]),
+    ),
+    unique_by=lambda entry: entry["image"],
+    max_size=40,
+)
+
+
+def named(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With image names; a group belongs to one class."""
+    return [
+        {**e, "image": f"{e['image']:07d}.png", "group": e["group"] and f"{e['group']}{e['class']}"} for e in entries
+    ]
+
+
+@given(ENTRIES, st.floats(0.1, 0.9))
+def test_a_split_divides_groups_and_loses_nothing(entries: list[dict[str, Any]], share: float) -> None:
+    entries = named(entries)
+    first, second = divide([], entries, Source(folder="x", split=share))
+    assert sorted(e["image"] for e in first + second) == sorted(e["image"] for e in entries)
+    assert not {e["group"] for e in first if e["group"]} & {e["group"] for e in second}
+
+
+@given(ENTRIES, st.integers(1, 5), st.randoms())
+def test_a_draw_takes_so_many_of_each_kind_whatever_the_order(entries: list[dict[str, Any]], count: int, rng) -> None:
+    entries = named(entries)
+    shuffled = entries.copy()
+    rng.shuffle(shuffled)
+    source = Source(folder="x", images=count)
+    drawn, same = divide([], entries, source)
+    assert drawn == same == divide([], shuffled, source)[1]
+    for of_class in "xy":
+        for label in (0, 1):
+            of_kind = [e for e in entries if (e["class"], e["label"]) == (of_class, label)]
+            found = [e for e in drawn if (e["class"], e["label"]) == (of_class, label)]
+            assert len(found) == min(count, len(of_kind))
+
+
+def test_sections(tmp_path: Path) -> None:
+    """HeadCT, half of it learned from; written once."""
+    folder = tmp_path / "data" / "HeadCT" / "head_ct"
+    folder.mkdir(parents=True)
+    rows = []
+    for number in range(8):
+        Image.fromarray(np.full((20, 20), 9 * number, np.uint8)).save(folder / f"{number:03d}.png")
+        rows.append(f"{number}, {int(number < 4)}")
+    (tmp_path / "data" / "HeadCT" / "labels.csv").write_text("id, hemorrhage\n" + "\n".join(rows) + "\n")
+    source = Source(folder="HeadCT", split=0.5)
+    path = tmp_path / "out" / "headct.json"
+    write_datalist("headct", source, tmp_path / "data", path)
+    content = json.loads(path.read_text())
+    parts = [{e["image"] for e in content[section]} for section in ("training", "test")]
+    assert [len(part) for part in parts] == [4, 4]
+    assert not parts[0] & parts[1]
+    for section in ("training", "test"):
+        assert sum(e["label"] for e in content[section]) == 2
+
+    before = path.stat().st_mtime_ns
+    write_datalist("headct", source, tmp_path / "data", path)
+    assert path.stat().st_mtime_ns == before
+    write_datalist("headct", Source(folder="HeadCT", images=1), tmp_path / "data", path)
+    assert len(json.loads(path.read_text())["test"]) == 2
+
+
+def test_expected_images() -> None:
+    assert expected_images("headct", Source(folder="x")) == (200, 200)
+    assert expected_images("headct", Source(folder="x", split=0.25)) == (50, 150)
+    assert expected_images("headct", Source(folder="x", images=24)) == (48, 48)

@@ -97,7 +97,7 @@ def _provenance(study: Study, results: Sequence[Result]) -> Iterator[str]:
     untrained = {result.variant for result in measured if not result.trained}
     if untrained:
         names = ", ".join(name for name in study.variants if name in untrained)
-        yield f"- **Not trained, so that the figures tell nothing about the method:** {names}"
+        yield f"- Random weights in the backbone, or nothing learned: {names}"
     else:
         yield "- Trained: all"
     yield f"- Seeds: {', '.join(map(str, study.profile.seeds))}"

@@ -2,7 +2,7 @@
 
 Usage: python tools/studies_page.py REPORT.md [REPORT.md ...] [--output docs/study_tables.md]
 
-The reports are those that ``anomalyclip-med study run`` writes; their figures, and lists of failures that are empty, are
+The reports are those of ``anomalyclip-med study run``; their figures, and lists of failures that are empty, are
 left out.
 """
 

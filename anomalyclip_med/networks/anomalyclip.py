@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from anomalyclip_med.backbones import Backbone
 from anomalyclip_med.errors import ConfigurationError
-from anomalyclip_med.networks.detector import Detector, DetectorOutput, Features, TrainingOutput
+from anomalyclip_med.networks.detector import Detector, DetectorOutput, TrainingOutput
 from anomalyclip_med.networks.dpam import DPAMAttention, DPAMVisionTransformer
 from anomalyclip_med.networks.embeddings import StateEmbeddings
 from anomalyclip_med.networks.maps import abnormal_log_odds, smoothing_matrix, state_logits, upsampling_matrix
 from anomalyclip_med.networks.prompts import PromptConfig, PromptLearner
+from anomalyclip_med.networks.views import Features, Views
 
 _SHORTEST = 1e-6
 """Length of an average of unit vectors that counts as none; not zero in half precision either."""
@@ -57,6 +58,7 @@ class AnomalyCLIP(Detector):
             score.
         prompt_config: shape and words of the prompts; only with a text tower.
         seed: of the prompts' random start.
+        views: of an image whose maps and scores are averaged.
     """
 
     method = "AnomalyCLIP"
@@ -80,6 +82,7 @@ class AnomalyCLIP(Detector):
         neighbourhood: Sequence[int] = (1,),
         prompt_config: PromptConfig | None = None,
         seed: int = 0,
+        views: Views | None = None,
     ) -> None:
         if sigma < 0:
             raise ConfigurationError(f"sigma={sigma} must not be negative")
@@ -107,6 +110,7 @@ class AnomalyCLIP(Detector):
             vision,
             class_name=config.class_name if config else "object",
             object_aware=bool(config and config.object_aware),
+            views=views,
         )
         self.prompt_learner = learner
         self.feature_layers = vision.feature_layers
@@ -138,8 +142,8 @@ class AnomalyCLIP(Detector):
         """Text features (K, 2, E), L2-normalised; of one class where the prompts are object-agnostic."""
         return self.prompt_learner(class_names) if self.object_aware else self.prompt_learner()
 
-    def encode_image(self, images: Tensor) -> Features:
-        """Encode normalised images (B, 3, S, S).
+    def encode_view(self, images: Tensor) -> Features:
+        """Encode one view of normalised images (B, 3, S, S).
 
         Returns:
             ``image_features`` (B, E) and ``patch_features`` (B, layers, P, E), both L2-normalised; and where patch
@@ -208,7 +212,8 @@ class AnomalyCLIP(Detector):
         chosen = features
         if maps and tuple(layers) != self.feature_layers:  # a selection is a copy
             rows = [self.feature_layers.index(layer) for layer in layers]
-            chosen = {name: values[:, rows] for name, values in features.items() if name != "image_features"}
+            names = ("patch_features", "neighbourhood_lengths")
+            chosen = {name: features[name][:, rows] for name in names if name in features}
         return TrainingOutput(
             state_logits(features["image_features"], text_features),
             self.layer_maps(chosen, text_features) if maps else None,
@@ -217,9 +222,11 @@ class AnomalyCLIP(Detector):
     def image_side(self) -> dict[str, Any]:
         """All that the features depend on beside the images."""
         settings = self.settings()
-        names = ("image_size", "feature_layers", "dpam", "dpam_layers")
-        side = {"encoder": "dpam", "clip_sha256": self.backbone_sha256, **{name: settings[name] for name in names}}
-        return side if self.neighbourhood == (1,) else {**side, "neighbourhood": settings["neighbourhood"]}
+        names = ["image_size", "feature_layers", "dpam", "dpam_layers"]
+        if self.neighbourhood != (1,):
+            names.append("neighbourhood")
+        side = {"encoder": "anomalyclip", "clip_sha256": self.backbone_sha256, **self.views.settings()}
+        return {**side, **{name: settings[name] for name in names}}
 
     def settings(self) -> dict[str, Any]:
         """What prompts are learned for, beside the backbone: the constructor's arguments as plain values."""
@@ -233,6 +240,7 @@ class AnomalyCLIP(Detector):
             "score": str(self.score),
             "top_fraction": self.top_fraction,
             "neighbourhood": list(self.neighbourhood),
+            **self.views.settings(),
         }
 
     def describe(self) -> dict[str, Any]:
@@ -240,9 +248,8 @@ class AnomalyCLIP(Detector):
         config = self.prompt_learner.config
         return {**super().describe(), "prompt_config": None if config is None else config.to_dict()}
 
-    def score_features(self, features: Features, class_names: Sequence[str] | None = None) -> DetectorOutput:
-        """Score what :meth:`encode_image` returned."""
-        text_features = self.text_features_of(class_names)
+    def score_view(self, features: Features, text_features: Tensor) -> DetectorOutput:
+        """Score what :meth:`encode_view` returned."""
         log_odds = self.patch_log_odds(features, text_features)
         # The mean over layers, bilinear upsampling and the Gaussian are all linear: fold them into one
         # matrix per axis and never hold a full-size map per layer.

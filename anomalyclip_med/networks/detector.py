@@ -11,10 +11,8 @@ from torch import Tensor, nn
 
 from anomalyclip_med.backbones import Backbone
 from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.networks.views import Features, Views
 from anomalyclip_med.networks.vision import VisionTower
-
-Features = dict[str, Tensor]
-"""What the frozen vision tower makes of images: named tensors, batch first."""
 
 
 class DetectorOutput(NamedTuple):
@@ -58,6 +56,7 @@ class Detector(nn.Module, ABC):
         class_name: what the texts name where an image's own class is not known, such as "brain"; an underscore, as in
             the names of MVTec AD's folders, is read as a space.
         object_aware: whether the texts name anything at all.
+        views: of an image whose maps and scores are averaged; None for the image as it is, which training always takes.
 
     Attributes:
         image_mean: per-channel mean that is subtracted from images in [0, 1].
@@ -82,7 +81,14 @@ class Detector(nn.Module, ABC):
 
     _text_features: Tensor | None
 
-    def __init__(self, backbone: Backbone, vision: VisionTower, class_name: str, object_aware: bool) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        vision: VisionTower,
+        class_name: str,
+        object_aware: bool,
+        views: Views | None = None,
+    ) -> None:
         super().__init__()
         self.backbone_name = backbone.name
         self.backbone_sha256 = backbone.sha256
@@ -97,29 +103,58 @@ class Detector(nn.Module, ABC):
         self.vision = vision
         self.class_name = class_name.replace("_", " ")
         self.object_aware = object_aware
+        self.views = views or Views()
         self.register_buffer("_text_features", None, persistent=False)
         self._text_features_of: tuple[tuple[int, int], ...] = ()
         self._text_rows: dict[str, int] = {}
 
-    @abstractmethod
     def encode_image(self, images: Tensor) -> Features:
         """The frozen, expensive part: all that is computed of images before any text.
 
         Args:
             images: (B, 3, S, S) float, normalised with ``image_mean`` and ``image_std``.
+
+        Returns:
+            What :meth:`encode_view` makes of them; of views beside the image as it is, such as ``mirrored``, under
+            ``mirrored/`` and the same names.
         """
+        features: Features = {}
+        for view in self.views.views():
+            features |= view.named(self.encode_view(view.of_images(images)))
+        return features
+
+    @abstractmethod
+    def encode_view(self, images: Tensor) -> Features:
+        """Encode one view of normalised images (B, 3, S, S)."""
 
     @abstractmethod
     def encode_text(self, class_names: Sequence[str]) -> Tensor:
         """Text features (K, 2, E) of K classes, normal first, L2-normalised."""
 
-    @abstractmethod
     def score_features(self, features: Features, class_names: Sequence[str] | None = None) -> DetectorOutput:
         """Score what :meth:`encode_image` returned.
 
         Args:
             features: of B images.
             class_names: of the images, for texts that name them; None, or "" for one, for ``class_name``.
+        """
+        text_features = self.text_features_of(class_names)
+        views = self.views.views()
+        outputs = [self.score_view(view.chosen(features), text_features) for view in views]
+        if len(outputs) == 1:
+            return outputs[0]
+        maps = [view.of_maps(output.anomaly_map) for view, output in zip(views, outputs, strict=True)]
+        return DetectorOutput(
+            torch.stack([output.score for output in outputs]).mean(dim=0), torch.stack(maps).mean(dim=0)
+        )
+
+    @abstractmethod
+    def score_view(self, features: Features, text_features: Tensor) -> DetectorOutput:
+        """Score what :meth:`encode_view` returned.
+
+        Args:
+            features: of B images.
+            text_features: (2, E) or (B, 2, E).
         """
 
     @abstractmethod

@@ -15,7 +15,13 @@ from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.networks.detector import Detector, DetectorOutput, TrainingOutput
 from anomalyclip_med.networks.dpam import DPAMAttention, DPAMVisionTransformer
 from anomalyclip_med.networks.embeddings import StateEmbeddings
-from anomalyclip_med.networks.maps import abnormal_log_odds, smoothing_matrix, state_logits, upsampling_matrix
+from anomalyclip_med.networks.maps import (
+    abnormal_log_odds,
+    smoothing_matrix,
+    state_log_odds,
+    state_logits,
+    upsampling_matrix,
+)
 from anomalyclip_med.networks.prompts import PromptConfig, PromptLearner
 from anomalyclip_med.networks.views import Features, Views
 
@@ -139,7 +145,7 @@ class AnomalyCLIP(Detector):
         return self.feature_layers[-1:] if self.prompt_learner.config else self.feature_layers
 
     def encode_text(self, class_names: Sequence[str]) -> Tensor:
-        """Text features (K, 2, E), L2-normalised; of one class where the prompts are object-agnostic."""
+        """Text features (K, 1 + states, E), L2-normalised; of one class where the prompts are object-agnostic."""
         return self.prompt_learner(class_names) if self.object_aware else self.prompt_learner()
 
     def encode_view(self, images: Tensor) -> Features:
@@ -154,7 +160,7 @@ class AnomalyCLIP(Detector):
         patch_features = torch.stack([F.normalize(tokens[:, 1:], dim=-1) for tokens in layers], dim=1)
         features = {"image_features": F.normalize(class_feature, dim=-1), "patch_features": patch_features}
         if self.neighbourhood != (1,):
-            channels = patch_features.mT  # one layer after the other: averages take as much room as the features
+            channels = patch_features.mT  # averages take as much room as the features: one layer at a time
             lengths = [
                 torch.stack([self._average(layer, side).norm(dim=1) for side in self.neighbourhood], dim=1)
                 for layer in channels.unbind(dim=1)
@@ -163,28 +169,28 @@ class AnomalyCLIP(Detector):
         return features
 
     def _average(self, values: Tensor, side: int) -> Tensor:
-        """Mean of (B, C, P) over each patch's neighbourhood; at the border, over the patches that there are."""
+        """Mean of (..., P) over each patch's neighbourhood; at the border, over the patches that there are."""
         if side == 1:
             return values
-        grids = values.unflatten(2, (self.vision.grid, -1))
-        return F.avg_pool2d(grids, side, 1, side // 2, count_include_pad=False).flatten(2)
+        grids = values.reshape(-1, self.vision.grid, self.vision.grid)
+        return F.avg_pool2d(grids, side, 1, side // 2, count_include_pad=False).reshape(values.shape)
 
     def patch_log_odds(self, features: Features, text_features: Tensor) -> Tensor:
         """Log-odds of abnormal of every patch.
 
         Args:
             features: from :meth:`encode_image`.
-            text_features: (2, E) or (B, 2, E).
+            text_features: (1 + states, E) or (B, 1 + states, E), normal first.
 
         Returns:
             (layers, neighbourhoods, B, G, G), G * G = P.
         """
-        log_odds = abnormal_log_odds(features["patch_features"], text_features)
+        of_states = state_log_odds(features["patch_features"], text_features).mT  # (B, layers, states, P)
         # Those of an average are the average log-odds, but for its length.
-        sides = torch.stack([self._average(log_odds, side) for side in self.neighbourhood], dim=2)
+        sides = torch.stack([self._average(of_states, side) for side in self.neighbourhood], dim=2)
         if "neighbourhood_lengths" in features:
-            sides = sides / features["neighbourhood_lengths"]
-        return sides.permute(1, 2, 0, 3).unflatten(3, (self.vision.grid, -1))
+            sides = sides / features["neighbourhood_lengths"][:, :, :, None]
+        return sides.logsumexp(dim=3).permute(1, 2, 0, 3).unflatten(3, (self.vision.grid, -1))
 
     def layer_maps(self, features: Features, text_features: Tensor) -> Tensor:
         """Unsmoothed abnormal maps of each feature layer, (layers, B, S, S) in [0, 1].
@@ -193,7 +199,7 @@ class AnomalyCLIP(Detector):
 
         Args:
             features: from :meth:`encode_image`.
-            text_features: (2, E) or (B, 2, E).
+            text_features: (1 + states, E) or (B, 1 + states, E), normal first.
         """
         patches = self.patch_log_odds(features, text_features).sigmoid().mean(dim=1)
         return self.upsample @ patches @ self.upsample.T

@@ -129,7 +129,7 @@ class Detector(nn.Module, ABC):
 
     @abstractmethod
     def encode_text(self, class_names: Sequence[str]) -> Tensor:
-        """Text features (K, 2, E) of K classes, normal first, L2-normalised."""
+        """Text features (K, 1 + states, E) of K classes, normal first, L2-normalised; mostly of one abnormal state."""
 
     def score_features(self, features: Features, class_names: Sequence[str] | None = None) -> DetectorOutput:
         """Score what :meth:`encode_image` returned.
@@ -154,7 +154,7 @@ class Detector(nn.Module, ABC):
 
         Args:
             features: of B images.
-            text_features: (2, E) or (B, 2, E).
+            text_features: (1 + states, E) or (B, 1 + states, E).
         """
 
     @abstractmethod
@@ -230,14 +230,14 @@ class Detector(nn.Module, ABC):
 
     @property
     def text_features(self) -> Tensor:
-        """(2, E): the normal and the abnormal text feature of ``class_name``, L2-normalised.
+        """(1 + states, E): the normal and the abnormal text features of ``class_name``, L2-normalised.
 
         Differentiable in training mode; cached and without gradient in eval mode.
         """
         return self._of_classes([self.class_name])[0]
 
     def text_features_of(self, class_names: Sequence[str] | None) -> Tensor:
-        """The same for each image, (B, 2, E); (2, E) where the texts do not name the images' classes."""
+        """The same for each image, with the batch first; without it where the texts do not name the images' classes."""
         if class_names is None or not self.object_aware:
             return self.text_features
         named = [name.replace("_", " ") or self.class_name for name in class_names]

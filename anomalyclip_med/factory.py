@@ -46,12 +46,13 @@ def create_model(
     method: str = "anomalyclip",
     class_name: str | None = None,
     flip: bool | None = None,
+    scales: Sequence[float] | None = None,
 ) -> Detector:
     """Build a detector in eval mode.
 
-    The settings from ``image_size`` to ``neighbourhood``, the class name and ``flip`` are, where None, those that the
-    file of prompts records, for prompts belong to the detector that they were learned in; and else the method's own,
-    see its class.
+    The settings from ``image_size`` to ``neighbourhood``, the class name, ``flip`` and ``scales`` are, where None,
+    those that the file of prompts records, for prompts belong to the detector that they were learned in; and else the
+    method's own, see its class.
 
     Args:
         clip: see :func:`anomalyclip_med.backbones.load_clip`: ``"ViT-L-14-336/openai"``, a file, ``"offline"`` or
@@ -75,6 +76,8 @@ def create_model(
         method: one of `METHODS`.
         class_name: what the texts of a baseline name, where an image's own class is not known, such as "brain".
         flip: whether the mirrored image is scored, too, and maps and scores averaged.
+        scales: factors by which the image is resized beside its own size, such as 1.5; the maps of all are averaged,
+            the score is that of its own size.
 
     Raises:
         WeightsError: weights or prompts are missing, damaged, unsafe or do not fit.
@@ -106,6 +109,7 @@ def create_model(
         "prompt_config": prompt_config,
         "class_name": class_name,
         "flip": flip,
+        "scales": scales,
     }
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if foreign := options.keys() - accepted - _OF_VIEWS:

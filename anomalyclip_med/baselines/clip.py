@@ -15,7 +15,7 @@ from anomalyclip_med.baselines.vision import PlainVisionTower
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.networks.detector import Detector, DetectorOutput
 from anomalyclip_med.networks.dpam import DPAMAttention
-from anomalyclip_med.networks.maps import abnormal_log_odds, smoothing_matrix, upsampling_matrix
+from anomalyclip_med.networks.maps import Upsampling, abnormal_log_odds
 from anomalyclip_med.networks.views import Features, Views
 
 
@@ -39,7 +39,6 @@ class PatchwiseCLIP(Detector):
     default_clip = "ViT-L-14-336/openai"
 
     vision: PlainVisionTower
-    upsample_smooth: Tensor
 
     def __init__(
         self,
@@ -58,8 +57,7 @@ class PatchwiseCLIP(Detector):
         self.texts = texts
         self.sigma = sigma
         self.feature_layers = vision.feature_layers
-        upsample = upsampling_matrix(vision.grid, self.image_size)
-        self.register_buffer("upsample_smooth", smoothing_matrix(self.image_size, sigma) @ upsample, persistent=False)
+        self.upsample_smooth = Upsampling(self.grids, self.image_size, sigma)
 
     def encode_view(self, images: Tensor) -> Features:
         """Encode one view of normalised images (B, 3, S, S).
@@ -82,7 +80,8 @@ class PatchwiseCLIP(Detector):
     def score_view(self, features: Features, text_features: Tensor) -> DetectorOutput:
         """Score what :meth:`encode_view` returned."""
         patches = abnormal_log_odds(features["patch_features"], text_features).sigmoid()
-        anomaly_map = self.upsample_smooth @ patches.unflatten(1, (self.vision.grid, -1)) @ self.upsample_smooth.T
+        grid = self.vision.grid_of(patches.shape[1])
+        anomaly_map = self.upsample_smooth(patches.unflatten(1, (grid, -1)))
         score = abnormal_log_odds(features["image_features"], text_features).sigmoid()
         return DetectorOutput(score, anomaly_map.clamp(0, 1)[:, None])
 

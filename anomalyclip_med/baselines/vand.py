@@ -14,7 +14,7 @@ from anomalyclip_med.baselines.ensemble import PromptEnsemble, text_tower_of
 from anomalyclip_med.baselines.vision import PlainVisionTower
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.networks.detector import Detector, DetectorOutput, TrainingOutput
-from anomalyclip_med.networks.maps import abnormal_log_odds, state_logits, upsampling_matrix
+from anomalyclip_med.networks.maps import Upsampling, abnormal_log_odds, state_logits
 from anomalyclip_med.networks.views import Features, Views
 
 TEMPERATURE = 0.01
@@ -77,7 +77,6 @@ class VAND(Detector):
     default_clip = "ViT-L-14-336/openai"
 
     vision: PlainVisionTower
-    upsample: Tensor
 
     def __init__(
         self,
@@ -96,8 +95,7 @@ class VAND(Detector):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.fc = nn.ModuleList(nn.Linear(vision.width, vision.embed_dim) for _ in self.feature_layers)
-        upsample = upsampling_matrix(vision.grid, image_size, align_corners=True)
-        self.register_buffer("upsample", upsample, persistent=False)
+        self.upsample = Upsampling(self.grids, image_size, align_corners=True)
 
     def learned(self) -> dict[str, Tensor]:
         """The linear layers, by the names of the authors' files."""
@@ -128,9 +126,10 @@ class VAND(Detector):
             abnormal_log_odds(F.normalize(layer(tokens), dim=-1), text_features, TEMPERATURE)
             for layer, tokens in zip(self.fc, patch_features.unbind(dim=1), strict=True)
         ]
+        grid = self.vision.grid_of(patch_features.shape[2])
         # Similarities are upsampled before the softmax here.
-        patches = torch.stack(log_odds).unflatten(2, (self.vision.grid, -1))
-        return (self.upsample @ patches @ self.upsample.T).sigmoid()
+        upsampled: Tensor = self.upsample(torch.stack(log_odds).unflatten(2, (grid, -1)))
+        return upsampled.sigmoid()
 
     def score_view(self, features: Features, text_features: Tensor) -> DetectorOutput:
         """Score what :meth:`encode_view` returned."""

@@ -14,7 +14,7 @@ from anomalyclip_med.backbones import Backbone
 from anomalyclip_med.baselines.ensemble import PromptEnsemble, text_tower_of
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.networks.detector import Detector, DetectorOutput
-from anomalyclip_med.networks.maps import abnormal_log_odds, upsampling_matrix
+from anomalyclip_med.networks.maps import Upsampling, abnormal_log_odds
 from anomalyclip_med.networks.views import Features, Views
 from anomalyclip_med.networks.vision import VisionTower
 
@@ -114,7 +114,6 @@ class WinCLIP(Detector):
     default_clip = "ViT-B-16-plus-240/laion400m_e31"
 
     vision: WindowedVisionTower
-    upsample: Tensor
 
     def __init__(
         self,
@@ -123,13 +122,15 @@ class WinCLIP(Detector):
         class_name: str = "object",
         views: Views | None = None,
     ) -> None:
+        if views and views.scales:
+            raise ConfigurationError(f"scales: no option of {self.method}, whose windows are its scales")
         clip = text_tower_of(backbone, self.method)
         vision = WindowedVisionTower(backbone.visual, image_size)
         super().__init__(backbone, vision, class_name, object_aware=True, views=views)
         self.texts = PromptEnsemble(clip, (_NORMAL, _ABNORMAL), _TEMPLATES, normalize=False)
         for side in WINDOWS:
             self.register_buffer(f"covering_{side}", _covering_mean(vision.grid, side), persistent=False)
-        self.register_buffer("upsample", upsampling_matrix(vision.grid, self.image_size), persistent=False)
+        self.upsample = Upsampling(self.grids, self.image_size)
 
     def encode_view(self, images: Tensor) -> Features:
         """Encode one view of normalised images (B, 3, S, S).
@@ -156,7 +157,7 @@ class WinCLIP(Detector):
             covering = self.get_buffer(f"covering_{side}")
             inverse = inverse + covering @ (1 / windows).unflatten(1, (covering.shape[1], -1)) @ covering.T
         patches = (1 + len(WINDOWS)) / inverse
-        anomaly_map = self.upsample @ patches @ self.upsample.T
+        anomaly_map = self.upsample(patches)
         return DetectorOutput(score, anomaly_map.clamp(0, 1)[:, None])
 
     def image_side(self) -> dict[str, Any]:

@@ -16,11 +16,10 @@ from anomalyclip_med.networks.detector import Detector, DetectorOutput, Training
 from anomalyclip_med.networks.dpam import DPAMAttention, DPAMVisionTransformer
 from anomalyclip_med.networks.embeddings import StateEmbeddings
 from anomalyclip_med.networks.maps import (
+    Upsampling,
     abnormal_log_odds,
-    smoothing_matrix,
     state_log_odds,
     state_logits,
-    upsampling_matrix,
 )
 from anomalyclip_med.networks.prompts import PromptConfig, PromptLearner
 from anomalyclip_med.networks.views import Features, Views
@@ -72,8 +71,6 @@ class AnomalyCLIP(Detector):
     default_clip = "offline"
 
     vision: DPAMVisionTransformer
-    upsample: Tensor
-    upsample_smooth: Tensor
 
     def __init__(
         self,
@@ -126,9 +123,8 @@ class AnomalyCLIP(Detector):
         self.neighbourhood = tuple(neighbourhood)
         if backbone.clip is None:
             self.losses = ("local", "both", "global")  # its class token has never been aligned with anything
-        upsample = upsampling_matrix(self.vision.grid, image_size)
-        self.register_buffer("upsample", upsample, persistent=False)
-        self.register_buffer("upsample_smooth", smoothing_matrix(image_size, sigma) @ upsample, persistent=False)
+        self.upsample = Upsampling(self.grids, image_size)
+        self.upsample_smooth = Upsampling(self.grids, image_size, sigma)
         nn.Module.train(self, False)  # without text features yet: prompts may still be loaded
 
     def learned(self) -> dict[str, Tensor]:
@@ -172,7 +168,8 @@ class AnomalyCLIP(Detector):
         """Mean of (..., P) over each patch's neighbourhood; at the border, over the patches that there are."""
         if side == 1:
             return values
-        grids = values.reshape(-1, self.vision.grid, self.vision.grid)
+        grid = self.vision.grid_of(values.shape[-1])
+        grids = values.reshape(-1, grid, grid)
         return F.avg_pool2d(grids, side, 1, side // 2, count_include_pad=False).reshape(values.shape)
 
     def patch_log_odds(self, features: Features, text_features: Tensor) -> Tensor:
@@ -190,7 +187,8 @@ class AnomalyCLIP(Detector):
         sides = torch.stack([self._average(of_states, side) for side in self.neighbourhood], dim=2)
         if "neighbourhood_lengths" in features:
             sides = sides / features["neighbourhood_lengths"][:, :, :, None]
-        return sides.logsumexp(dim=3).permute(1, 2, 0, 3).unflatten(3, (self.vision.grid, -1))
+        grid = self.vision.grid_of(sides.shape[-1])
+        return sides.logsumexp(dim=3).permute(1, 2, 0, 3).unflatten(3, (grid, -1))
 
     def layer_maps(self, features: Features, text_features: Tensor) -> Tensor:
         """Unsmoothed abnormal maps of each feature layer, (layers, B, S, S) in [0, 1].
@@ -202,7 +200,8 @@ class AnomalyCLIP(Detector):
             text_features: (1 + states, E) or (B, 1 + states, E), normal first.
         """
         patches = self.patch_log_odds(features, text_features).sigmoid().mean(dim=1)
-        return self.upsample @ patches @ self.upsample.T
+        maps: Tensor = self.upsample(patches)
+        return maps
 
     def training_output(
         self,
@@ -257,11 +256,9 @@ class AnomalyCLIP(Detector):
     def score_view(self, features: Features, text_features: Tensor) -> DetectorOutput:
         """Score what :meth:`encode_view` returned."""
         log_odds = self.patch_log_odds(features, text_features)
-        # The mean over layers, bilinear upsampling and the Gaussian are all linear: fold them into one
-        # matrix per axis and never hold a full-size map per layer.
+        # The mean over layers is linear, too: never hold a full-size map per layer.
         patches = log_odds.sigmoid().mean(dim=(0, 1))
-        anomaly_map = self.upsample_smooth @ patches @ self.upsample_smooth.T
-        anomaly_map = anomaly_map.clamp(0, 1)
+        anomaly_map = self.upsample_smooth(patches).clamp(0, 1)
         scores = []
         if self.score is not ScoreSource.MAP:
             scores.append(abnormal_log_odds(features["image_features"], text_features).sigmoid())

@@ -31,8 +31,9 @@ _SETTINGS: dict[str, type | tuple[type, ...]] = {
     "neighbourhood": list,
     "class_name": str,
     "flip": bool,
+    "scales": list,
 }
-_OF_VIEWS = ("flip",)
+_OF_VIEWS = ("flip", "scales")
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,9 @@ class Detector(nn.Module, ABC):
         self.class_name = class_name.replace("_", " ")
         self.object_aware = object_aware
         self.views = views or Views()
+        self._views = self.views.of(vision.image_size, vision.patch)
+        for size in {view.size for view in self._views if view.size}:
+            vision.add_size(size)
         self.register_buffer("_text_features", None, persistent=False)
         self._text_features_of: tuple[tuple[int, int], ...] = ()
         self._text_rows: dict[str, int] = {}
@@ -119,7 +122,7 @@ class Detector(nn.Module, ABC):
             ``mirrored/`` and the same names.
         """
         features: Features = {}
-        for view in self.views.views():
+        for view in self._views:
             features |= view.named(self.encode_view(view.of_images(images)))
         return features
 
@@ -134,19 +137,25 @@ class Detector(nn.Module, ABC):
     def score_features(self, features: Features, class_names: Sequence[str] | None = None) -> DetectorOutput:
         """Score what :meth:`encode_image` returned.
 
+        The map is the mean over all views, the score that over those in the image's own size.
+
         Args:
             features: of B images.
             class_names: of the images, for texts that name them; None, or "" for one, for ``class_name``.
         """
         text_features = self.text_features_of(class_names)
-        views = self.views.views()
-        outputs = [self.score_view(view.chosen(features), text_features) for view in views]
+        outputs = [self.score_view(view.chosen(features), text_features) for view in self._views]
         if len(outputs) == 1:
             return outputs[0]
-        maps = [view.of_maps(output.anomaly_map) for view, output in zip(views, outputs, strict=True)]
-        return DetectorOutput(
-            torch.stack([output.score for output in outputs]).mean(dim=0), torch.stack(maps).mean(dim=0)
-        )
+        seen = list(zip(self._views, outputs, strict=True))
+        scores = [output.score for view, output in seen if view.size is None]
+        maps = [view.of_maps(output.anomaly_map) for view, output in seen]
+        return DetectorOutput(torch.stack(scores).mean(dim=0), torch.stack(maps).mean(dim=0))
+
+    @property
+    def grids(self) -> list[int]:
+        """Patches along each side of the images of all views, their own size first."""
+        return [(size or self.image_size) // self.vision.patch for size in dict.fromkeys(v.size for v in self._views)]
 
     @abstractmethod
     def score_view(self, features: Features, text_features: Tensor) -> DetectorOutput:

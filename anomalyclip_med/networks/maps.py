@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d
-from torch import Tensor
+from torch import Tensor, nn
 
 TEMPERATURE = 0.07
 """Of every softmax over (normal, abnormal); the paper's, not CLIP's learned logit scale."""
@@ -58,6 +60,32 @@ def state_logits(features: Tensor, text_features: Tensor, temperature: float = T
     """
     logits = (features[:, None] * text_features).sum(dim=-1) / temperature
     return torch.stack([logits[:, 0], logits[:, 1:].logsumexp(dim=-1)], dim=-1)
+
+
+class Upsampling(nn.Module):
+    """Bilinear upsampling of patch values to pixels, and a Gaussian: both are linear, and one matrix per image axis.
+
+    Args:
+        grids: G, patches along each side, of the images that there are.
+        size: S, pixels along each side of the maps.
+        sigma: of the Gaussian in pixels; 0 for none.
+        align_corners: as in PyTorch's ``interpolate``.
+    """
+
+    def __init__(self, grids: Sequence[int], size: int, sigma: float = 0.0, align_corners: bool = False) -> None:
+        super().__init__()
+        self.grids = tuple(grids)
+        smooth = smoothing_matrix(size, sigma)
+        for grid in self.grids:
+            matrix = smooth @ upsampling_matrix(grid, size, align_corners)
+            self.register_buffer(f"matrix_{grid}", matrix, persistent=False)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Patch values (..., G, G) as maps (..., S, S)."""
+        # Of one grid it is known: a trace would record the choice with a warning.
+        grid = self.grids[0] if len(self.grids) == 1 else int(patches.shape[-1])
+        matrix = self.get_buffer(f"matrix_{grid}")
+        return matrix @ patches @ matrix.T
 
 
 def upsampling_matrix(grid: int, size: int, align_corners: bool = False) -> Tensor:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor
+
+from anomalyclip_med.errors import ConfigurationError
 
 Features = dict[str, Tensor]
 """What the frozen vision tower makes of images: named tensors, batch first."""
@@ -15,15 +20,23 @@ class View(NamedTuple):
     """One way to see an image.
 
     Attributes:
-        name: what its features are named by; "" for the image as it is.
+        size: side that it is resized to, in pixels; None for its own.
         mirrored: whether left and right are exchanged.
     """
 
-    name: str
+    size: int | None
     mirrored: bool
+
+    @property
+    def name(self) -> str:
+        """What its features are named by; "" for the image as it is."""
+        parts = [str(self.size)] if self.size else []
+        return "/".join([*parts, "mirrored"] if self.mirrored else parts)
 
     def of_images(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) as this view shows them."""
+        if self.size:
+            images = F.interpolate(images, (self.size, self.size), mode="bicubic", antialias=True)
         return images.flip(-1) if self.mirrored else images
 
     def of_maps(self, maps: Tensor) -> Tensor:
@@ -46,14 +59,41 @@ class Views:
 
     Attributes:
         flip: the mirrored image beside the image as it is.
+        scales: factors by which the image is resized, to the nearest multiple of the patch size, beside its own size,
+            which is 1 and need not be among them.
+
+    Raises:
+        ConfigurationError: a scale is no positive number.
     """
 
     flip: bool = False
+    scales: Sequence[float] = ()
 
-    def views(self) -> tuple[View, ...]:
-        """All of them; the first is the image as it is."""
-        return (View("", False), *([View("mirrored", True)] if self.flip else []))
+    def __post_init__(self) -> None:
+        if not all(isinstance(scale, int | float) and 0 < scale < math.inf for scale in self.scales):
+            raise ConfigurationError(f"scales={self.scales!r} must be positive numbers")
+        object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales if scale != 1))
+
+    def of(self, image_size: int, patch: int) -> tuple[View, ...]:
+        """All of them; the first is the image as it is.
+
+        Args:
+            image_size: side of the image in pixels.
+            patch: side of a patch in pixels.
+
+        Raises:
+            ConfigurationError: two scales come to the same size, or one to none.
+        """
+        sizes = [round(image_size * scale / patch) * patch for scale in self.scales]
+        if len({0, image_size, *sizes}) != len(sizes) + 2:
+            raise ConfigurationError(
+                f"scales={list(self.scales)}: in whole patches of {patch}, {image_size} pixels become {sizes}, which "
+                "must differ from each other, from 0 and from the image's own size"
+            )
+        mirrored = (False, True) if self.flip else (False,)
+        return tuple(View(size, mirror) for size in (None, *sizes) for mirror in mirrored)
 
     def settings(self) -> dict[str, Any]:
         """What differs from the image as it is alone, as plain values."""
-        return {"flip": True} if self.flip else {}
+        flip = {"flip": True} if self.flip else {}
+        return {**flip, "scales": list(self.scales)} if self.scales else flip

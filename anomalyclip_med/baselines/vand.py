@@ -131,6 +131,10 @@ class VAND(Detector):
         upsampled: Tensor = self.upsample(torch.stack(log_odds).unflatten(2, (grid, -1)))
         return upsampled.sigmoid()
 
+    def comparable_patches(self, features: Features) -> tuple[Tensor, Upsampling]:
+        """Patch tokens as they leave the blocks."""
+        return F.normalize(features["patch_features"], dim=-1), self.upsample
+
     def score_view(self, features: Features, text_features: Tensor) -> DetectorOutput:
         """Score what :meth:`encode_view` returned."""
         anomaly_map = self.layer_maps(features["patch_features"], text_features).mean(dim=0)

@@ -253,6 +253,10 @@ class AnomalyCLIP(Detector):
         config = self.prompt_learner.config
         return {**super().describe(), "prompt_config": None if config is None else config.to_dict()}
 
+    def comparable_patches(self, features: Features) -> tuple[Tensor, Upsampling]:
+        """The patch features that the texts are compared with, of the DPAM path where there is one."""
+        return features["patch_features"], self.upsample_smooth
+
     def score_view(self, features: Features, text_features: Tensor) -> DetectorOutput:
         """Score what :meth:`encode_view` returned."""
         log_odds = self.patch_log_odds(features, text_features)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from anomalyclip_med.backbones import Backbone
 from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.networks.maps import Upsampling
+from anomalyclip_med.networks.memory import PatchMemory
 from anomalyclip_med.networks.views import Features, Views
 from anomalyclip_med.networks.vision import VisionTower
 
@@ -68,6 +70,7 @@ class Detector(nn.Module, ABC):
         prompts_name: file that the learned tensors were read from, or None.
         prompts_sha256: of it.
         prompts_trained: whether they have been trained.
+        references: SHA-256 of the files of normal images that patches are compared with, see :meth:`remember`.
     """
 
     method: ClassVar[str]
@@ -99,6 +102,8 @@ class Detector(nn.Module, ABC):
         self.prompts_name: str | None = None
         self.prompts_sha256: str | None = None
         self.prompts_trained = False
+        self.references: tuple[str, ...] = ()
+        self.memory: PatchMemory | None = None
         self.register_load_state_dict_post_hook(_forget_file)
         self.vision = vision
         self.class_name = class_name.replace("_", " ")
@@ -144,13 +149,50 @@ class Detector(nn.Module, ABC):
             class_names: of the images, for texts that name them; None, or "" for one, for ``class_name``.
         """
         text_features = self.text_features_of(class_names)
-        outputs = [self.score_view(view.chosen(features), text_features) for view in self._views]
+        outputs = [self._score_view(view.chosen(features), text_features) for view in self._views]
         if len(outputs) == 1:
             return outputs[0]
         seen = list(zip(self._views, outputs, strict=True))
         scores = [output.score for view, output in seen if view.size is None]
         maps = [view.of_maps(output.anomaly_map) for view, output in seen]
         return DetectorOutput(torch.stack(scores).mean(dim=0), torch.stack(maps).mean(dim=0))
+
+    def _score_view(self, features: Features, text_features: Tensor) -> DetectorOutput:
+        """The method's own map and score, or their means with those of the normal images where there are some."""
+        output = self.score_view(features, text_features)
+        if self.memory is None:
+            return output
+        patches, upsampling = self.comparable_patches(features)
+        distances = self.memory.distances(patches)
+        grid = self.vision.grid_of(distances.shape[1])
+        anomaly_map = upsampling(distances.unflatten(1, (grid, -1)))[:, None].clamp(0, 1)
+        return DetectorOutput((output.score + distances.amax(dim=1)) / 2, (output.anomaly_map + anomaly_map) / 2)
+
+    def remember(self, features: Features, files: Sequence[str]) -> None:
+        """Compare patches with those of a few normal images from now on (few-shot), beside the texts.
+
+        The map is then the mean of the method's own and of each patch's distance to the nearest normal patch, see
+        :class:`~anomalyclip_med.networks.memory.PatchMemory`; the score the mean of the method's own and of the largest
+        distance. All views of the normal images are remembered together. No file of prompts or weights holds them.
+
+        Args:
+            features: of normal images, from :meth:`encode_image`.
+            files: their SHA-256.
+
+        Raises:
+            ConfigurationError: the method compares no patches with each other.
+        """
+        patches = [self.comparable_patches(view.chosen(features))[0] for view in self._views]
+        self.memory = PatchMemory(torch.cat([p.transpose(0, 1).flatten(1, 2) for p in patches], dim=1))
+        self.references = tuple(files)
+
+    def comparable_patches(self, features: Features) -> tuple[Tensor, Upsampling]:
+        """Patch features (B, layers, P, E) of one view, L2-normalised, and what makes maps of patch values.
+
+        Raises:
+            ConfigurationError: the method compares no patches with each other.
+        """
+        raise ConfigurationError(f"references: {self.method} takes no normal images to compare with")
 
     @property
     def grids(self) -> list[int]:
@@ -235,6 +277,7 @@ class Detector(nn.Module, ABC):
             "prompts_sha256": self.prompts_sha256,
             "prompts_trained": self.prompts_trained if self.learned() else None,
             **self.settings(),
+            **({"references": list(self.references)} if self.memory else {}),
         }
 
     @property

@@ -71,7 +71,7 @@ def estimate(plan: Plan, images: Mapping[str, tuple[int, int]], device: str | No
     probed: dict[str, Costs] = {}
 
     def costs(options: Mapping[str, Any]) -> Costs:
-        key = repr([options.get(name) for name in ("method", "clip", "image_size")])
+        key = repr([options.get(name) for name in ("method", "clip", "image_size", "flip", "scales")])
         if key not in probed:
             try:
                 probed[key] = probe(options, device)

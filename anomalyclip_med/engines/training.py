@@ -243,7 +243,9 @@ class PromptTraining(nn.Module):
         if layers is not None and not (layers and set(layers) <= set(have)):
             raise ConfigurationError(f"train_layers={layers!r} must be 'all', or among the feature layers {have}")
         self.detector = detector
-        self.maps = (detector.losses[0] if terms == "auto" else terms) != LossTerms.GLOBAL
+        if terms == "auto" and detector.losses:
+            terms = detector.losses[0]
+        self.maps = terms != LossTerms.GLOBAL
         self.trained_layers = layers
         self.register_buffer("mean", torch.tensor(detector.image_mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(detector.image_std).view(1, 3, 1, 1), persistent=False)

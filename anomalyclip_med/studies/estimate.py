@@ -21,7 +21,7 @@ _BATCH = 8
 _EPOCHS = 15
 _CELL = 1.5
 """Seconds that a cell takes beside its images: building the network, reading lists, writing results."""
-_TEXT_ONLY = {"prompt_config", "class_name", "sigma", "score", "top_fraction", "neighbourhood"}
+_TEXT_ONLY = {"prompt_config", "class_name", "sigma", "score", "top_fraction"}
 """Options that do not change what is computed of an image before the texts."""
 
 

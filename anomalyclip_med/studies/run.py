@@ -27,8 +27,6 @@ from anomalyclip_med.studies.results import MEAN, Result, write_results
 from anomalyclip_med.studies.sheets import write_sheets
 from anomalyclip_med.weights import file_sha256
 
-_DEATHS = 2
-"""Of the process that runs it, after which a cell has failed."""
 _SKIP = ("group_auroc", "group_ap", "group_f1_max")
 
 
@@ -122,21 +120,26 @@ def run_cells(plan: Plan, workplace: Workplace, jobs: int, absent: Mapping[str, 
         if (name := cell.source if isinstance(cell, Training) else cell.target) in absent
     }
     waiting = {key: cell for key, cell in waiting.items() if key not in failures}
-    deaths: dict[str, int] = {}
+    suspects: set[str] = set()
     with tqdm(total=len(cells), initial=len(cells) - len(waiting), unit="cell", desc="study") as bar:
         while waiting:
-            # Also after a process has died, which ends all of a pool.
+            # Again after a process has died, which ends all of a pool: then those that ran are tried one by one, so
+            # that none is blamed for another.
+            alone = {key: cell for key, cell in waiting.items() if key in suspects}
+            chosen, at_once = (alone, 1) if alone else (waiting, jobs)
             context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(jobs, context, start_process, (workplace,)) as pool:
-                for key, reason in _run(pool, waiting, workplace, jobs, failures):
+            with ProcessPoolExecutor(at_once, context, start_process, (workplace,)) as pool:
+                for key, reason in _run(pool, chosen, workplace, at_once, failures):
                     if reason is None:
-                        deaths[key] = deaths.get(key, 0) + 1
-                        if deaths[key] < _DEATHS:
+                        if key not in suspects:
+                            suspects.add(key)
                             continue
                         reason = "the process that ran it died: out of memory?"
                     if reason:
                         failures[key] = reason
+                    suspects.discard(key)
                     waiting.pop(key)
+                    alone.pop(key, None)
                     bar.update()
     return failures
 
@@ -160,7 +163,12 @@ def _run(
             if before in failures:
                 yield key, f"what it starts from failed: {failures[before]}"
             elif key not in running.values() and before not in waiting and len(running) < jobs:
-                running[pool.submit(run_cell, cell, workplace)] = key
+                try:
+                    running[pool.submit(run_cell, cell, workplace)] = key
+                except BrokenProcessPool:  # by another one, a moment ago
+                    for other in running.values():
+                        yield other, None
+                    return
         if not running:
             return
         finished, _ = wait(running, return_when=FIRST_COMPLETED)

@@ -179,6 +179,29 @@ def test_effects_are_changes_from_the_first_row_with_the_paper_s_beside() -> Non
     assert any(note.startswith("In the paper's direction: 2 of 4 changes, 1 unclear.") for note in table.notes)
 
 
+def test_changes_from_what_learns_nothing_keep_the_deviation_of_what_learns() -> None:
+    papers = {"base": 66.3, "prompts": 90.8, "tokens": 91.0}
+    study = made_up_study(
+        variants={
+            name: {"method": "clip" if name == "base" else "anomalyclip", "paper": {"image_auroc": figure}}
+            for name, figure in papers.items()
+        },
+    )
+    results = [
+        *over_seeds("base", "headct", "image_auroc", [60], "none"),
+        *over_seeds("prompts", "headct", "image_auroc", [57, 60, 66]),
+        *over_seeds("tokens", "headct", "image_auroc", [64, 65, 66]),
+    ]
+    table = effects_table(study, summarise(results, study))
+    assert table is not None
+    assert [row[4:] for row in shown(table)[1:]] == [
+        ["", "", ""],
+        # -3, 0 and 6: 1 on average, with a variance of (16 + 1 + 25) / 2 = 21.
+        ["+1.0 ± 4.6", "+24.5", "unclear"],
+        ["+5.0 ± 1.0", "+24.7", "yes"],
+    ]
+
+
 def test_effects_without_their_first_row_are_not_taken_from_the_second() -> None:
     papers = {"base": 46.8, "DPAM": 68.4, "prompts": 89.5}
     study = made_up_study(variants={name: {"paper": {"pixel_auroc": figure}} for name, figure in papers.items()})

@@ -20,7 +20,8 @@ Entry = dict[str, Any]
 def write_datalist(name: str, source: Source, data: Path, path: Path) -> None:
     """Write the data list of one source, with the sections ``training`` and ``test``.
 
-    One that is there is kept while no file of the data set is newer: each image has to be read to make it. Which images are drawn and how they are divided depends on their names only.
+    One that is there is kept while no file of the data set is newer: each image has to be read to make it. Which images
+    are drawn and how they are divided depends on their names only, and on which are equal.
 
     Args:
         name: of the data set, unless the source has one.
@@ -48,11 +49,11 @@ def write_datalist(name: str, source: Source, data: Path, path: Path) -> None:
 
 def _changed_since(moment: float, folder: Path) -> bool:
     """Whether a file was changed, or in any folder one added or taken away."""
-    for name, _, files in os.walk(folder):
-        places = name, *(os.path.join(name, file) for file in files)
-        if any(os.path.getmtime(place) > moment for place in places if os.path.exists(place)):
-            return True
-    return False
+    return any(
+        place.exists() and place.stat().st_mtime > moment
+        for name, _, files in os.walk(folder)
+        for place in (Path(name), *(Path(name, file) for file in files))
+    )
 
 
 def divide(training: list[Entry], test: list[Entry], source: Source) -> tuple[list[Entry], list[Entry]]:
@@ -87,7 +88,7 @@ def expected_images(name: str, source: Source) -> tuple[int, int]:
 
 
 def _split(entries: list[Entry], share: float) -> tuple[list[Entry], list[Entry]]:
-    """Two parts without a common group or equal images; classes, and groups with and without an anomaly, are in both."""
+    """Two parts without a common group or image; classes, and groups with and without an anomaly, are in both."""
     groups = _by(entries, lambda e: (bool(e["group"]), e["group"] or e["sha256"]))
     kinds: dict[Any, list[list[Entry]]] = defaultdict(list)
     for members in groups.values():

@@ -78,6 +78,11 @@ class Plan:
     trainings: dict[str, Training]
     evaluations: list[Evaluation]
 
+    @property
+    def cells(self) -> dict[str, Training | Evaluation]:
+        """By key, what variants have in common once."""
+        return {**self.trainings, **{cell.key: cell for cell in self.evaluations}}
+
 
 def make_plan(study: Study, hashes: Mapping[str, str]) -> Plan:
     """List the cells.

@@ -50,7 +50,11 @@ def test_a_study_with_its_profile(tmp_path: Path) -> None:
         ({"tabels": []}, {}, r"small\.yaml:\n  tabels: Extra inputs"),
         ({"variants": {"ours": {"modle": {}}}}, {}, r"variants\.ours\.modle: Extra inputs"),
         ({"variants": {"ours": {"method": "clop"}}}, {}, r"no such method: clop; there are anomalyclip"),
-        ({"variants": {"ours": {"published": "clip-ac"}}}, {}, r"published of 'clip-ac'; of anomalyclip, clip, clip_ac"),
+        (
+            {"variants": {"ours": {"published": "clip-ac"}}},
+            {},
+            r"published of 'clip-ac'; of anomalyclip, clip, clip_ac",
+        ),
         ({}, {"seeds": [0, 0]}, r"seeds: one stands there twice"),
         ({"tables": [{"metrics": ["dice"]}]}, {}, r"tables\.0\.metrics\.0: Input should be 'image_auroc'"),
         ({"tables": [{"metrics": ["image_ap"], "rows": "target", "columns": "target"}]}, {}, "rows and columns"),

@@ -115,6 +115,7 @@ def test_a_study(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     # Started again, only what failed is tried again.
     places = {p: p.stat().st_mtime_ns for p in out.glob("cells/*/done.json")}
     assert running.run_study(study, place / "data", out, out / "features", "cpu").keys() == failures.keys()
+    assert "5 cells more are complete." in capsys.readouterr().out  # 2 trainings, 3 evaluations
     assert {p: p.stat().st_mtime_ns for p in out.glob("cells/*/done.json")} == places
     assert (out / "report.md").read_text() == report
 

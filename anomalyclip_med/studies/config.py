@@ -136,7 +136,7 @@ class Variant(_Strict):
         train: whether it learns at all; false measures the random start.
         published: method whose published figures stand beside, in the name of ``published_results.csv``; None where
             the variant is not what was published.
-        paper: figures of the paper's ablation tables, in percent, by metric, which stand beside in a column.
+        paper: figures of the paper's ablation tables, in percent, by metric, which stand beside ours of MVTec AD.
     """
 
     method: str = "anomalyclip"

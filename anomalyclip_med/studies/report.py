@@ -44,7 +44,8 @@ def write_report(study: Study, results: Sequence[Result], folder: Path) -> None:
     for target in axis_labels("target", study, ()):
         if (folder / sheet_file(target)).exists():
             pictures[sheet_file(target)] = (
-                f"Images of {target} with the maps of the methods, each on a scale of its own, told by the bar below"
+                f"Images of {target} with the maps of the methods, each after its first training and on a scale of its "
+                "own, told by the bar below"
             )
     texts = {"summary.csv": comma_separated(summary_rows(found, study))}
     for table in tables:

@@ -218,7 +218,7 @@ class AnomalyCLIP(Detector):
         """All that the features depend on beside the images."""
         settings = self.settings()
         names = ("image_size", "feature_layers", "dpam", "dpam_layers")
-        side = {"encoder": "dpam", "clip_sha256": self.backbone_sha256, **{name: settings[name] for name in names}}
+        side = {**super().image_side(), "encoder": "dpam", **{name: settings[name] for name in names}}
         return side if self.neighbourhood == (1,) else {**side, "neighbourhood": settings["neighbourhood"]}
 
     def settings(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
+from monai.transforms import Compose
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -23,9 +24,10 @@ from anomalyclip_med import create_model
 from anomalyclip_med.bundle import bundle_dir, run_bundle
 from anomalyclip_med.data.procedural import ProceduralDataset, write_folder
 from anomalyclip_med.engines import BatchShares, PromptTraining, Resume, make_schedule, training_images
-from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.errors import ConfigurationError, TrainingError
 from anomalyclip_med.losses import local_loss
 from anomalyclip_med.networks import AnomalyCLIP
+from anomalyclip_med.transforms import LoadMaskd, LoadSliced
 
 from ..conftest import REPOSITORY
 
@@ -258,6 +260,32 @@ def test_the_best_epoch_is_kept_and_training_ends_early(folder: Path, tmp_path: 
     start = create_model("untrained", image_size=70).learned()
     for name, tensor in load_file(tmp_path / "prompts.safetensors").items():
         assert torch.equal(tensor, start[name])
+
+
+def test_patience_waits_for_an_evaluation(folder: Path, tmp_path: Path) -> None:
+    """Of epochs 3, 6, 9 only the first is evaluated as the best one; epoch 5 has no metric that could be better."""
+    options = {"epochs": 9, "learning_rate": 0.0, "patience": 2, "val_interval": 3, "cache": "memory"}
+    record = train(tmp_path, **options, validation_section="validation", metric="image_ap", **of_folder(folder))
+    assert [epoch["epoch"] for epoch in record["epochs"] if "image_ap" in epoch] == [3, 6]
+    assert len(record["epochs"]) == 6
+    assert record["best_epoch"] == 3
+
+
+def test_a_loss_that_is_no_number_ends_training(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="loss of step 2 is nan: lower learning_rate"):
+        train(tmp_path, learning_rate=float("inf"), **of_folder(folder))
+    assert not (tmp_path / "prompts.safetensors").exists()
+
+
+def test_the_mask_of_a_normal_image_does_not_count(folder: Path) -> None:
+    """As in an evaluation."""
+    section = [{"image": "all.png", "mask": "all.png", "label": label} for label in (0, 1)]
+    (folder / "masked.json").write_text(json.dumps({"training": section}))
+    transform = Compose([LoadSliced("image"), LoadMaskd("mask", 70)])
+    normal, anomalous = training_images(folder / "masked.json", folder, "training", transform)
+    assert normal["known"]
+    assert normal["mask"].sum() == 0
+    assert anomalous["mask"].sum() == 70 * 70
 
 
 def test_validation_is_the_evaluation_of_the_written_prompts(folder: Path, tmp_path: Path) -> None:

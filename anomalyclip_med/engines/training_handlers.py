@@ -156,7 +156,8 @@ class PromptsWriter:
             loss /= dist.get_world_size()
         if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss of step {engine.state.iteration} is {loss.item()}: lower learning_rate, or mixed_precision off"
+                f"the loss of step {engine.state.iteration} is {loss.item()}: lower learning_rate, or leave out "
+                "mixed_precision"
             )
         engine.state.loss_sum += loss.item()
 

@@ -171,11 +171,12 @@ def test_a_killed_run_goes_on_to_the_same_prompts(plain: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_two_killed_ranks_go_on_to_the_same_prompts(tmp_path: Path) -> None:
-    """Both and their launcher are killed in the middle of an epoch of five steps."""
+    """Both and their launcher are killed in the middle of an epoch of five steps; neither sees the other's folder."""
 
     def start(output: Path) -> subprocess.Popen[bytes]:
+        of_rank = f"$'{output}' + ('' if os.environ['RANK'] == '0' else '_of_second')"
         return subprocess.Popen(
-            command(output, "--save_interval", "3", ranks=2),
+            command(output, "--save_interval", "3", "--output_dir", of_rank, ranks=2),
             env=ENVIRONMENT,
             cwd=REPOSITORY,
             stdout=subprocess.DEVNULL,
@@ -194,14 +195,25 @@ def test_two_killed_ranks_go_on_to_the_same_prompts(tmp_path: Path) -> None:
     process.wait()
     assert torch.load(cut / "checkpoint.pt", weights_only=True)["trainer"]["iteration"] % 5
     assert start(cut).wait() == 0
+    assert list((tmp_path / "cut_of_second").iterdir()) == []
     one, other = (json.loads((folder / "training.json").read_text()) for folder in (whole, cut))
     assert losses(other) == pytest.approx(losses(one), rel=1e-6)
     assert furthest(whole, cut) <= 1e-6
 
 
 def test_a_folder_of_another_run_is_not_gone_on_with(plain: Path) -> None:
-    with pytest.raises(ConfigurationError, match="other settings"):
-        train(plain, learning_rate=0.5)
+    with pytest.raises(ConfigurationError, match=r"other settings or images \(learning_rate, loss\)"):
+        train(plain, learning_rate=0.5, loss="local")
+
+
+def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
+    for content in (b"", b"PK\x03\x04", b"text of some length"):
+        (tmp_path / "checkpoint.pt").write_bytes(content)
+        with pytest.raises(ConfigurationError, match=r"checkpoint\.pt is not a checkpoint of a training"):
+            train(tmp_path)
+    torch.save({"state_dict": {}}, tmp_path / "checkpoint.pt")
+    with pytest.raises(ConfigurationError, match=r"checkpoint\.pt is not a checkpoint of a training"):
+        train(tmp_path)
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])

@@ -185,7 +185,9 @@ class PromptsWriter:
 
     def _measured(self, history: Sequence[Mapping[str, Any]]) -> dict[int, float]:
         """The metric by epoch, of those that were evaluated."""
-        name = self.validator.state.key_metric_name if self.validator else None
+        if not self.validator:
+            return {}
+        name = str(self.validator.state.key_metric_name)
         return {record["epoch"]: record[name] for record in history if name in record}
 
     def _best_epoch(self, history: Sequence[Mapping[str, Any]]) -> int:

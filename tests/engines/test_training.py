@@ -18,6 +18,7 @@ import torch
 from ignite.engine import Engine
 from monai.transforms import Compose
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from anomalyclip_med import create_model
@@ -231,6 +232,25 @@ def test_the_cache_changes_nothing(plain: Path, tmp_path: Path, where: str) -> N
         assert {file: file.stat().st_mtime_ns for file in (tmp_path / "features").iterdir()} == made
         train(tmp_path / "half", cache=cache, cache_dtype="float16", epochs=1)
         assert len(list((tmp_path / "features").iterdir())) == 40
+
+
+def test_a_cache_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, options = tmp_path / "features", {"procedural": 4, "epochs": 1, "cache": str(tmp_path / "features")}
+    with monkeypatch.context() as patch:
+        patch.setattr("anomalyclip_med.engines.feature_cache.save_file", full_disk)
+        with pytest.raises(ConfigurationError, match=r"features: features cannot be kept there \(No space left"):
+            train(tmp_path / "full", **options)
+        assert list(folder.iterdir()) == []
+    train(tmp_path / "whole", **options)
+    damaged = sorted(folder.iterdir())[0]
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    with pytest.raises(ConfigurationError, match=f"{damaged.name}: kept features cannot be read"):
+        train(tmp_path / "damaged", **options)
+
+
+def full_disk(item: dict[str, torch.Tensor], path: Path) -> None:
+    path.write_bytes(b"half of it")
+    raise SafetensorError("No space left on device")
 
 
 def test_accumulated_pieces_make_the_same_steps(plain: Path, tmp_path: Path) -> None:

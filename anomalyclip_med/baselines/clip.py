@@ -87,8 +87,7 @@ class PatchwiseCLIP(Detector):
 
     def image_side(self) -> dict[str, Any]:
         """All that the features depend on beside the images."""
-        side = {"encoder": "clip", "clip_sha256": self.backbone_sha256, "image_size": self.image_size}
-        return {**side, **self._switches()}
+        return {**super().image_side(), "encoder": "clip", "image_size": self.image_size, **self._switches()}
 
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments as plain values."""

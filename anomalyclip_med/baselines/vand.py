@@ -165,8 +165,7 @@ class VAND(Detector):
         """All that the features depend on beside the images."""
         settings = self.settings()
         names = ("image_size", "feature_layers")
-        side = {"encoder": "vand", "clip_sha256": self.backbone_sha256, **self.views.settings()}
-        return {**side, **{name: settings[name] for name in names}}
+        return {**super().image_side(), "encoder": "vand", **{name: settings[name] for name in names}}
 
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments as plain values."""

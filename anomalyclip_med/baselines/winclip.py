@@ -162,8 +162,7 @@ class WinCLIP(Detector):
 
     def image_side(self) -> dict[str, Any]:
         """All that the features depend on beside the images."""
-        side = {"encoder": "winclip", "clip_sha256": self.backbone_sha256, "image_size": self.image_size}
-        return {**side, **self.views.settings()}
+        return {**super().image_side(), "encoder": "winclip", "image_size": self.image_size}
 
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments as plain values."""

@@ -69,7 +69,8 @@ class LabelledImages(torch.utils.data.Dataset[Item]):
             raise ScanError(item["failure"])  # else a black image would be learned from, or measured on
         label = int(item["label"])
         known = label == 0 or bool(item["has_mask"])
-        record = {"image": item["image"].as_tensor(), "mask": item["mask"], "label": label, "known": known}
+        mask = item["mask"] if label else torch.zeros_like(item["mask"])  # a normal image's mask does not count
+        record = {"image": item["image"].as_tensor(), "mask": mask, "label": label, "known": known}
         return {**record, **self.about(index)}
 
     def about(self, index: int) -> dict[str, str]:

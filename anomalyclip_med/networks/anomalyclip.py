@@ -230,8 +230,7 @@ class AnomalyCLIP(Detector):
         names = ["image_size", "feature_layers", "dpam", "dpam_layers"]
         if self.neighbourhood != (1,):
             names.append("neighbourhood")
-        side = {"encoder": "anomalyclip", "clip_sha256": self.backbone_sha256, **self.views.settings()}
-        return {**side, **{name: settings[name] for name in names}}
+        return {**super().image_side(), "encoder": "anomalyclip", **{name: settings[name] for name in names}}
 
     def settings(self) -> dict[str, Any]:
         """What prompts are learned for, beside the backbone: the constructor's arguments as plain values."""

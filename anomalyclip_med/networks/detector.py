@@ -66,6 +66,7 @@ class Detector(nn.Module, ABC):
         warnings: what was assumed or must be known, each beginning with a stable name and a colon.
         backbone_name: of the backbone.
         backbone_sha256: of its weights.
+        backbone_activation: of its MLPs.
         backbone_trained: false only for random weights.
         prompts_name: file that the learned tensors were read from, or None.
         prompts_sha256: of it.
@@ -95,6 +96,7 @@ class Detector(nn.Module, ABC):
         super().__init__()
         self.backbone_name = backbone.name
         self.backbone_sha256 = backbone.sha256
+        self.backbone_activation = backbone.activation
         self.backbone_trained = backbone.trained
         self.image_mean = backbone.image_mean
         self.image_std = backbone.image_std
@@ -210,10 +212,19 @@ class Detector(nn.Module, ABC):
 
     @abstractmethod
     def image_side(self) -> dict[str, Any]:
-        """All that :meth:`encode_image` depends on beside the images, as plain values.
+        """All that an image's features depend on beside the image, as plain values: here, what the backbone and
+        the views add.
 
         Two detectors of equal ones have equal features.
         """
+        # A weights file need not tell its activation, nor what its images are normalised with.
+        return {
+            "clip_sha256": self.backbone_sha256,
+            "clip_activation": str(self.backbone_activation),
+            "image_mean": list(self.image_mean),
+            "image_std": list(self.image_std),
+            **self.views.settings(),
+        }
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -272,6 +283,7 @@ class Detector(nn.Module, ABC):
             "method": self.method,
             "clip": self.backbone_name,
             "clip_sha256": self.backbone_sha256,
+            "clip_activation": str(self.backbone_activation),
             "clip_trained": self.backbone_trained,
             "prompts": self.prompts_name,
             "prompts_sha256": self.prompts_sha256,

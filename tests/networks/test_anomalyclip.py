@@ -91,6 +91,24 @@ def test_a_neighbourhood_is_the_mean_of_unit_patch_features(small_clip: Path, sm
     assert plain_features.image_side() != detector.image_side()
 
 
+@pytest.mark.parametrize("method", ["anomalyclip", "clip", "winclip", "coop", "vand"])
+def test_one_file_with_two_activations_has_two_sets_of_features(small_clip: Path, method: str) -> None:
+    """No tensor tells them apart, so neither does the file's hash."""
+    options: dict = {"method": method, "image_size": 70}
+    if method == "anomalyclip":
+        options["prompt_config"] = {"deep_depth": 2}
+    quick, exact = (create_model(small_clip, activation=a, **options) for a in ("quick_gelu", "gelu"))
+    x = images(1, 70)
+    assert not torch.equal(quick.encode_image(x)["image_features"], exact.encode_image(x)["image_features"])
+    assert quick.backbone_sha256 == exact.backbone_sha256
+    assert quick.image_side() != exact.image_side()
+    assert quick.describe() != exact.describe()
+    again = create_model(small_clip, activation="gelu", **options)
+    assert again.image_side() == exact.image_side()
+    again.image_mean = (0.5, 0.5, 0.5)
+    assert again.image_side() != exact.image_side()
+
+
 @pytest.mark.parametrize("method", ["anomalyclip", "vand"])
 def test_negative_feature_layers_count_from_the_end(small_clip: Path, method: str) -> None:
     options = {} if method == "vand" else {"prompt_config": PromptConfig(deep_depth=3)}

@@ -212,9 +212,9 @@ class Detector(nn.Module, ABC):
 
     @abstractmethod
     def image_side(self) -> dict[str, Any]:
-        """All that an image's features depend on beside the image, as plain values: here, what the backbone and
-        the views add.
+        """All that an image's features depend on beside the image, as plain values.
 
+        Here, what the backbone and the views add.
         Two detectors of equal ones have equal features.
         """
         # A weights file need not tell its activation, nor what its images are normalised with.

@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 BUNDLE := bundles/anomalyclip_zero_shot
+JOBS ?= 2
 
-.PHONY: help venv demo test test-slow lint offline-prompts scoreboard bench clean
+.PHONY: help venv demo test test-slow lint offline-prompts scoreboard studies bench clean
 
 help:
 	@echo "make demo       install, then score real scans with the zero-shot bundle into demo/output"
@@ -13,6 +14,7 @@ help:
 	@echo "make test-slow  the tests that take long or much memory"
 	@echo "make lint       ruff and mypy"
 	@echo "make scoreboard  accuracy of three seeds on the real data sets in ANOMALYCLIP_MED_DATA"
+	@echo "make studies     all comparisons, ablations and transfers at a laptop's size, JOBS=2 at a time"
 	@echo "make bench      benchmarks, printed as a table"
 	@echo "make offline-prompts  train the shipped embeddings again, from procedural images alone"
 	@echo "make clean      remove the environment and everything made"
@@ -59,6 +61,16 @@ build/offline_seed%.safetensors: configs/offline_prompts.json tools/train_offlin
 
 scoreboard: build/offline_seed0.safetensors build/offline_seed1.safetensors build/offline_seed2.safetensors
 	$(BIN)/python tools/scoreboard.py $^
+
+STUDIES = modules losses dpam prompts features baselines transfer_industrial transfer_medical within thyroid switches
+
+studies: $(VENV)/.base
+	$(BIN)/anomalyclip-med weights fetch offline
+	for name in $(STUDIES); do \
+		$(BIN)/anomalyclip-med study run configs/studies/$$name.yaml -o build/studies/$$name \
+			--features build/studies/features --jobs $(JOBS) || exit 1; \
+	done
+	$(BIN)/python tools/studies_page.py $(STUDIES:%=build/studies/%/report.md)
 
 bench: $(VENV)/.dev
 	$(BIN)/anomalyclip-med weights fetch offline

@@ -115,6 +115,12 @@ _TRAIN_OPTIONS = (
     "tensorboard",
     "tracking",
 )
+_TRAIN_NEEDS = {
+    "datalist": ("root", "section", "few_shot", "validation_section"),
+    "validation_section": ("metric", "patience"),
+    "cache": ("cache_dtype",),
+}
+"""Options of 'train' without which others would have no effect."""
 
 _CALIBRATE = """\
 Learn what normal scores are, from studies that are known to be normal:
@@ -490,7 +496,7 @@ def _add_train(commands: Any) -> None:
     option("--section", metavar="NAME", help="of the list, to learn from (default: training)")
     option("--few-shot", type=_positive, metavar="K", help="learn from K images of each class and label (default: all)")
     option("--validation-section", metavar="NAME", help="of the list, to choose the best epoch by (default: none)")
-    option("--metric", metavar="NAME", help="what is best: image_auroc (default), image_ap, pixel_auroc, pixel_aupro")
+    option("--metric", metavar="NAME", help="what is best: image_auroc (default), image_ap, pixel_auroc, _ap, _aupro")
     option("--patience", type=_positive, metavar="EPOCHS", help="without a better metric, then training ends")
     option("--epochs", type=_positive, metavar="N", help="passes over the images (default: 15)")
     option("--learning-rate", type=float, metavar="RATE", help="of Adam (default: 0.001)")
@@ -515,6 +521,11 @@ def _train(arguments: argparse.Namespace) -> int:
 
     if (arguments.datalist is None) == (arguments.procedural is None):
         raise ConfigurationError("give either a data list or --procedural N")
+    for needed, others in _TRAIN_NEEDS.items():
+        idle = [f"--{name.replace('_', '-')}" for name in others if getattr(arguments, name) is not None]
+        if idle and getattr(arguments, needed) is None:
+            wanted = "a data list" if needed == "datalist" else f"--{needed.replace('_', '-')}"
+            raise ConfigurationError(f"{', '.join(idle)}: without effect, give {wanted} as well")
     options = {n: getattr(arguments, n) for n in (*_MODEL, *_TRAIN_OPTIONS) if getattr(arguments, n) is not None}
     if arguments.datalist:
         options["datalist"] = str(arguments.datalist)

@@ -26,5 +26,9 @@ class ConfigurationError(AnomalyClipMedError):
     """An option or configuration value is unknown or makes no sense."""
 
 
+class TrainingError(AnomalyClipMedError):
+    """Training has come to where nothing more can be learned."""
+
+
 class MetricError(AnomalyClipMedError):
     """A metric is undefined for the data it was given."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,15 @@ from anomalyclip_med.networks.checkpoint import load_prompts, read_prompts
 from anomalyclip_med.networks.detector import Detector
 from anomalyclip_med.networks.dpam import DPAMAttention
 from anomalyclip_med.networks.prompts import PromptConfig
+from anomalyclip_med.networks.views import Views
 from anomalyclip_med.weights import SHIPPED, resolve_prompts
 
 METHODS: dict[str, type[Detector]] = {
     detector.method.lower(): detector for detector in (AnomalyCLIP, CLIP, CLIPAC, WinCLIP, CoOp, VAND)
 }
 """Detectors by the names that users give them: anomalyclip, clip, clip-ac, winclip, coop, vand."""
+
+_OF_VIEWS = {field.name for field in fields(Views)}
 
 
 def create_model(
@@ -41,12 +45,14 @@ def create_model(
     activation: Activation | str | None = None,
     method: str = "anomalyclip",
     class_name: str | None = None,
+    flip: bool | None = None,
+    scales: Sequence[float] | None = None,
 ) -> Detector:
     """Build a detector in eval mode.
 
-    The settings from ``image_size`` to ``neighbourhood``, and the class name, are, where None, those that the file of
-    prompts records, for prompts belong to the detector that they were learned in; and else the method's own, see its
-    class.
+    The settings from ``image_size`` to ``neighbourhood``, the class name, ``flip`` and ``scales`` are, where None,
+    those that the file of prompts records, for prompts belong to the detector that they were learned in; and else the
+    method's own, see its class.
 
     Args:
         clip: see :func:`anomalyclip_med.backbones.load_clip`: ``"ViT-L-14-336/openai"``, a file, ``"offline"`` or
@@ -69,6 +75,9 @@ def create_model(
         activation: ``quick_gelu`` or ``gelu``, for CLIP files that do not tell it.
         method: one of `METHODS`.
         class_name: what the texts of a baseline name, where an image's own class is not known, such as "brain".
+        flip: whether the mirrored image is scored, too, and maps and scores averaged.
+        scales: factors by which the image is resized beside its own size, such as 1.5; the maps of all are averaged,
+            the score is that of its own size.
 
     Raises:
         WeightsError: weights or prompts are missing, damaged, unsafe or do not fit.
@@ -99,9 +108,11 @@ def create_model(
         "neighbourhood": neighbourhood,
         "prompt_config": prompt_config,
         "class_name": class_name,
+        "flip": flip,
+        "scales": scales,
     }
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if foreign := options.keys() - accepted:
+    if foreign := options.keys() - accepted - _OF_VIEWS:
         raise ConfigurationError(f"{', '.join(sorted(foreign))}: no option of {detector_class.method}")
     if clip is None:
         clip = detector_class.default_clip
@@ -118,6 +129,7 @@ def create_model(
             options["prompt_config"] = learned.config
         if "ctx" in learned.tensors:
             options["context_length"] = len(learned.tensors["ctx"])
+    options["views"] = Views(**{name: options.pop(name) for name in _OF_VIEWS & options.keys()})
     if "seed" in accepted:
         options["seed"] = seed
     build: Callable[..., Detector] = detector_class

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import itertools
 import json
 import os
@@ -220,6 +221,53 @@ def test_the_text_tower_runs_once_in_a_whole_run(tmp_path: Path) -> None:
     with mock.patch.object(PromptLearner, "forward", autospec=True, side_effect=PromptLearner.forward) as text_tower:
         run_bundle(BUNDLE, ["inference.json"], dataset_dir=tmp_path, output_dir=tmp_path / "out", **options)
     assert text_tower.call_count == 1
+
+
+def test_switches_beyond_the_paper_reach_the_model_and_its_provenance(tmp_path: Path) -> None:
+    """A reference is its own nearest neighbour: half of its score is left. Nothing tells of switches that are off."""
+    rng = np.random.default_rng(0)
+    for name in ("normal", "other"):
+        Image.fromarray(rng.integers(0, 255, (70, 70, 3), dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    switches = {"flip": True, "scales": [1.4], "feature_layers": [-1], "prompt_config": {"abnormal": ["worn", "torn"]}}
+    options = {"dataset_dir": [tmp_path / "normal.png", tmp_path / "other.png"], "image_size": 70, **UNTRAINED}
+    runs = {"plain": {}, "views": switches, "memory": {**switches, "references": tmp_path / "normal.png"}}
+    reports = {}
+    for run, more in runs.items():
+        run_bundle(BUNDLE, ["inference.json"], output_dir=tmp_path / run, **options, **more)
+        reports[run] = json.loads((tmp_path / run / "scores.json").read_text())
+    models = {run: report["model"] for run, report in reports.items()}
+    assert not {"flip", "scales", "references"} & models["plain"].keys()
+    assert models["views"]["flip"] is True
+    assert models["views"]["scales"] == [1.4]
+    assert models["views"]["feature_layers"] == [24]
+    assert models["views"]["prompt_config"]["abnormal"] == ["worn", "torn"]
+    sha256 = hashlib.sha256((tmp_path / "normal.png").read_bytes()).hexdigest()
+    assert models["memory"] == {**models["views"], "references": [sha256]}
+    normal, other = (
+        [{study["study"]: study["score"] for study in reports[run]["studies"]}[name] for run in ("views", "memory")]
+        for name in ("normal", "other")
+    )
+    assert normal[1] == pytest.approx(normal[0] / 2, abs=1e-4)
+    assert other[1] > other[0] / 2 + 0.01
+
+
+@pytest.mark.parametrize(
+    ("references", "error", "message"),
+    [
+        ("absent", ScanError, "absent: no such file or folder"),
+        ("empty", ConfigurationError, "references='empty': 0 images or slices; give 1 to 32"),
+        ("broken", ScanError, "references: .*broken.png"),
+    ],
+)
+def test_references_that_cannot_be_read_are_errors(tmp_path: Path, monkeypatch, references, error, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
+    options = {"dataset_dir": "a.png", "output_dir": "out", "image_size": 70, **UNTRAINED}
+    with pytest.raises(error, match=message):
+        run_bundle(BUNDLE, ["inference.json"], references=references, **options)
 
 
 class WaitingNetwork(BrightnessNetwork):

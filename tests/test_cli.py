@@ -148,6 +148,20 @@ def test_train_then_score_with_what_was_learned(tmp_path: Path, capsys: pytest.C
     assert "either a data list or --procedural" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["list.json", "--metric", "pixel_ap", "--patience", "2"], "--metric, --patience: without effect"),
+        (["list.json", "--cache-dtype", "float16"], "--cache-dtype: without effect, give --cache as well"),
+        (["--procedural", "8", "--section", "test"], "--section: without effect, give a data list as well"),
+    ],
+)
+def test_options_of_train_without_effect_are_errors(tmp_path: Path, capsys, options: list[str], message: str) -> None:
+    assert main(["train", *options, "-o", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(("method", "loss"), [("coop", "global"), ("vand", "local")])
 def test_train_a_baseline_then_evaluate_it_by_class(tmp_path: Path, capsys, method: str, loss: str) -> None:
     assert main(["procedural", "write", str(tmp_path / "drawn"), "--count", "10", "--size", "64"]) == 0

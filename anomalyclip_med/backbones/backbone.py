@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import open_clip
 from open_clip.transformer import VisionTransformer
 
+from anomalyclip_med.backbones.activation import Activation
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -16,6 +18,7 @@ class Backbone:
         visual: The vision tower, in evaluation mode, float32, no parameter requires a gradient.
         clip: The CLIP that it belongs to, for its text tower; None for a tower that has none.
         name: "ARCHITECTURE/TAG", the file's name without its folder, "offline", "offline-text" or "untrained".
+        activation: Of its MLPs, which not every weights file tells.
         sha256: Of the weights file; of the tensors where there is no file, and of both where there is a part of each.
         trained: False for random weights, also those of the text tower alone.
         warnings: What was assumed or must be known, each beginning with a stable name and a colon.
@@ -27,6 +30,7 @@ class Backbone:
     visual: VisionTransformer
     clip: open_clip.CLIP | None
     name: str
+    activation: Activation
     sha256: str
     trained: bool
     warnings: tuple[str, ...]

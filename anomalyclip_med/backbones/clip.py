@@ -83,11 +83,13 @@ def load_clip(
 
 
 def _untrained(name: str, sizes: Architecture, evidence: list[Evidence]) -> Backbone:
-    model, sha256 = build_untrained(sizes, evidence[0].activation if evidence else Activation.QUICK_GELU)
+    activation = evidence[0].activation if evidence else Activation.QUICK_GELU
+    model, sha256 = build_untrained(sizes, activation)
     return Backbone(
         visual=model.visual,
         clip=model,
         name=name,
+        activation=activation,
         sha256=sha256,
         trained=False,
         warnings=("untrained-weights: the CLIP weights are random; scores and maps mean nothing.",),
@@ -180,6 +182,7 @@ def _load(
         visual=model.visual,
         clip=model,
         name=name,
+        activation=activation,
         sha256=sha256,
         trained=True,
         warnings=warnings,
@@ -194,6 +197,7 @@ def _vision_only(visual: VisionTransformer, name: str, sha256: str) -> Backbone:
         visual=visual,
         clip=None,
         name=name,
+        activation=Activation.GELU,
         sha256=sha256,
         trained=True,
         warnings=(PROVENANCE,) if sha256 == OFFLINE_SHA256 else (),

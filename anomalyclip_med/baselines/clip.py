@@ -13,9 +13,10 @@ from anomalyclip_med.backbones import Backbone
 from anomalyclip_med.baselines.ensemble import PromptEnsemble, text_tower_of
 from anomalyclip_med.baselines.vision import PlainVisionTower
 from anomalyclip_med.errors import ConfigurationError
-from anomalyclip_med.networks.detector import Detector, DetectorOutput, Features
+from anomalyclip_med.networks.detector import Detector, DetectorOutput
 from anomalyclip_med.networks.dpam import DPAMAttention
-from anomalyclip_med.networks.maps import abnormal_log_odds, smoothing_matrix, upsampling_matrix
+from anomalyclip_med.networks.maps import Upsampling, abnormal_log_odds
+from anomalyclip_med.networks.views import Features, Views
 
 
 class PatchwiseCLIP(Detector):
@@ -32,12 +33,12 @@ class PatchwiseCLIP(Detector):
         class_name: what the texts name where an image's own class is not known.
         dpam: what attends to itself in a side path that the patches are taken from in place of CLIP's own, with as many
             blocks as in AnomalyCLIP; the paper's ablation of DPAM alone. The image feature stays CLIP's.
+        views: of an image whose maps and scores are averaged.
     """
 
     default_clip = "ViT-L-14-336/openai"
 
     vision: PlainVisionTower
-    upsample_smooth: Tensor
 
     def __init__(
         self,
@@ -47,19 +48,19 @@ class PatchwiseCLIP(Detector):
         sigma: float,
         class_name: str,
         dpam: DPAMAttention | str = DPAMAttention.OFF,
+        views: Views | None = None,
     ) -> None:
         if sigma < 0:
             raise ConfigurationError(f"sigma={sigma} must not be negative")
         vision = PlainVisionTower(backbone.visual, image_size, [-1], dpam)
-        super().__init__(backbone, vision, class_name, object_aware=True)
+        super().__init__(backbone, vision, class_name, object_aware=True, views=views)
         self.texts = texts
         self.sigma = sigma
         self.feature_layers = vision.feature_layers
-        upsample = upsampling_matrix(vision.grid, self.image_size)
-        self.register_buffer("upsample_smooth", smoothing_matrix(self.image_size, sigma) @ upsample, persistent=False)
+        self.upsample_smooth = Upsampling(self.grids, self.image_size, sigma)
 
-    def encode_image(self, images: Tensor) -> Features:
-        """Encode normalised images (B, 3, S, S).
+    def encode_view(self, images: Tensor) -> Features:
+        """Encode one view of normalised images (B, 3, S, S).
 
         Returns:
             ``image_features`` (B, E) and ``patch_features`` (B, P, E), both L2-normalised.
@@ -76,26 +77,26 @@ class PatchwiseCLIP(Detector):
         features: Tensor = self.texts(class_names)
         return features
 
-    def score_features(self, features: Features, class_names: Sequence[str] | None = None) -> DetectorOutput:
-        """Score what :meth:`encode_image` returned."""
-        text_features = self.text_features_of(class_names)
+    def score_view(self, features: Features, text_features: Tensor) -> DetectorOutput:
+        """Score what :meth:`encode_view` returned."""
         patches = abnormal_log_odds(features["patch_features"], text_features).sigmoid()
-        anomaly_map = self.upsample_smooth @ patches.unflatten(1, (self.vision.grid, -1)) @ self.upsample_smooth.T
+        grid = self.vision.grid_of(patches.shape[1])
+        anomaly_map = self.upsample_smooth(patches.unflatten(1, (grid, -1)))
         score = abnormal_log_odds(features["image_features"], text_features).sigmoid()
         return DetectorOutput(score, anomaly_map.clamp(0, 1)[:, None])
 
     def image_side(self) -> dict[str, Any]:
         """All that the features depend on beside the images."""
-        side = {"encoder": "clip", "clip_sha256": self.backbone_sha256, "image_size": self.image_size}
-        return {**side, **self._dpam()}
+        return {**super().image_side(), "encoder": "clip", "image_size": self.image_size, **self._switches()}
 
     def settings(self) -> dict[str, Any]:
-        """The constructor's arguments as plain values; of the side path only where there is one."""
+        """The constructor's arguments as plain values."""
         values = {"image_size": self.image_size, "sigma": self.sigma, "class_name": self.class_name}
-        return {**values, **self._dpam()}
+        return {**values, **self._switches()}
 
-    def _dpam(self) -> dict[str, str]:
-        return {} if self.vision.dpam is DPAMAttention.OFF else {"dpam": str(self.vision.dpam)}
+    def _switches(self) -> dict[str, Any]:
+        dpam = {} if self.vision.dpam is DPAMAttention.OFF else {"dpam": str(self.vision.dpam)}
+        return {**dpam, **self.views.settings()}
 
 
 class CLIP(PatchwiseCLIP):
@@ -107,6 +108,7 @@ class CLIP(PatchwiseCLIP):
         sigma: of the map's Gaussian, in pixels of the model's input; 0 for none.
         class_name: what the texts name where an image's own class is not known.
         dpam: ``vv``, ``qq`` or ``kk`` for the map from the patches of a DPAM side path, see :class:`PatchwiseCLIP`.
+        views: of an image whose maps and scores are averaged.
 
     Raises:
         ConfigurationError: the backbone has no text tower, or an option does not fit it.
@@ -126,9 +128,10 @@ class CLIP(PatchwiseCLIP):
         sigma: float = 4.0,
         class_name: str = "object",
         dpam: DPAMAttention | str = DPAMAttention.OFF,
+        views: Views | None = None,
     ) -> None:
         texts = PromptEnsemble(text_tower_of(backbone, self.method), self.states, self.templates)
-        super().__init__(backbone, texts, image_size, sigma, class_name, dpam)
+        super().__init__(backbone, texts, image_size, sigma, class_name, dpam, views)
 
 
 class CLIPAC(CLIP):

@@ -13,9 +13,10 @@ from anomalyclip_med.backbones import Backbone
 from anomalyclip_med.baselines.clip import PatchwiseCLIP
 from anomalyclip_med.baselines.ensemble import text_tower_of
 from anomalyclip_med.errors import ConfigurationError
-from anomalyclip_med.networks.detector import Features, TrainingOutput
+from anomalyclip_med.networks.detector import TrainingOutput
 from anomalyclip_med.networks.maps import state_logits
 from anomalyclip_med.networks.text import TextTower, tokenize
+from anomalyclip_med.networks.views import Features, Views
 
 _STATES = ("normal", "anomalous")
 
@@ -62,6 +63,7 @@ class CoOp(PatchwiseCLIP):
         class_name: what the texts name where an image's own class is not known.
         context_length: M, learned vectors; 16 in CoOp's own examples.
         seed: of their random start.
+        views: of an image whose maps and scores are averaged.
 
     Raises:
         ConfigurationError: the backbone has no text tower, or an option does not fit it.
@@ -80,9 +82,10 @@ class CoOp(PatchwiseCLIP):
         class_name: str = "object",
         context_length: int = 16,
         seed: int = 0,
+        views: Views | None = None,
     ) -> None:
         texts = ContextLearner(text_tower_of(backbone, self.method), context_length, seed)
-        super().__init__(backbone, texts, image_size, sigma, class_name)
+        super().__init__(backbone, texts, image_size, sigma, class_name, views=views)
 
     def learned(self) -> dict[str, Tensor]:
         """The context vectors."""

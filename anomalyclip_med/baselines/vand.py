@@ -13,8 +13,9 @@ from anomalyclip_med.backbones import Backbone
 from anomalyclip_med.baselines.ensemble import PromptEnsemble, text_tower_of
 from anomalyclip_med.baselines.vision import PlainVisionTower
 from anomalyclip_med.errors import ConfigurationError
-from anomalyclip_med.networks.detector import Detector, DetectorOutput, Features, TrainingOutput
-from anomalyclip_med.networks.maps import abnormal_log_odds, state_logits, upsampling_matrix
+from anomalyclip_med.networks.detector import Detector, DetectorOutput, TrainingOutput
+from anomalyclip_med.networks.maps import Upsampling, abnormal_log_odds, state_logits
+from anomalyclip_med.networks.views import Features, Views
 
 TEMPERATURE = 0.01
 """One over CLIP's logit scale, 100."""
@@ -65,6 +66,7 @@ class VAND(Detector):
             equal distances.
         class_name: what the texts name where an image's own class is not known.
         seed: of the layers' random start.
+        views: of an image whose maps and scores are averaged.
 
     Raises:
         ConfigurationError: the backbone has no text tower, or an option does not fit it.
@@ -75,7 +77,6 @@ class VAND(Detector):
     default_clip = "ViT-L-14-336/openai"
 
     vision: PlainVisionTower
-    upsample: Tensor
 
     def __init__(
         self,
@@ -84,24 +85,24 @@ class VAND(Detector):
         feature_layers: Sequence[int] | None = None,
         class_name: str = "object",
         seed: int = 0,
+        views: Views | None = None,
     ) -> None:
         texts = PromptEnsemble(text_tower_of(backbone, self.method), (_NORMAL, _ABNORMAL), _TEMPLATES)
         vision = PlainVisionTower(backbone.visual, image_size, feature_layers)
-        super().__init__(backbone, vision, class_name, object_aware=True)
+        super().__init__(backbone, vision, class_name, object_aware=True, views=views)
         self.texts = texts
         self.feature_layers = vision.feature_layers
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.fc = nn.ModuleList(nn.Linear(vision.width, vision.embed_dim) for _ in self.feature_layers)
-        upsample = upsampling_matrix(vision.grid, image_size, align_corners=True)
-        self.register_buffer("upsample", upsample, persistent=False)
+        self.upsample = Upsampling(self.grids, image_size, align_corners=True)
 
     def learned(self) -> dict[str, Tensor]:
         """The linear layers, by the names of the authors' files."""
         return {f"fc.{name}": tensor for name, tensor in self.fc.named_parameters()}
 
-    def encode_image(self, images: Tensor) -> Features:
-        """Encode normalised images (B, 3, S, S).
+    def encode_view(self, images: Tensor) -> Features:
+        """Encode one view of normalised images (B, 3, S, S).
 
         Returns:
             ``image_features`` (B, E), L2-normalised, and ``patch_features`` (B, layers, P, D) as they leave the blocks.
@@ -125,13 +126,17 @@ class VAND(Detector):
             abnormal_log_odds(F.normalize(layer(tokens), dim=-1), text_features, TEMPERATURE)
             for layer, tokens in zip(self.fc, patch_features.unbind(dim=1), strict=True)
         ]
+        grid = self.vision.grid_of(patch_features.shape[2])
         # Similarities are upsampled before the softmax here.
-        patches = torch.stack(log_odds).unflatten(2, (self.vision.grid, -1))
-        return (self.upsample @ patches @ self.upsample.T).sigmoid()
+        upsampled: Tensor = self.upsample(torch.stack(log_odds).unflatten(2, (grid, -1)))
+        return upsampled.sigmoid()
 
-    def score_features(self, features: Features, class_names: Sequence[str] | None = None) -> DetectorOutput:
-        """Score what :meth:`encode_image` returned."""
-        text_features = self.text_features_of(class_names)
+    def comparable_patches(self, features: Features) -> tuple[Tensor, Upsampling]:
+        """Patch tokens as they leave the blocks."""
+        return F.normalize(features["patch_features"], dim=-1), self.upsample
+
+    def score_view(self, features: Features, text_features: Tensor) -> DetectorOutput:
+        """Score what :meth:`encode_view` returned."""
         anomaly_map = self.layer_maps(features["patch_features"], text_features).mean(dim=0)
         score = abnormal_log_odds(features["image_features"], text_features, TEMPERATURE).sigmoid()
         return DetectorOutput(score, anomaly_map[:, None].detach())
@@ -160,7 +165,7 @@ class VAND(Detector):
         """All that the features depend on beside the images."""
         settings = self.settings()
         names = ("image_size", "feature_layers")
-        return {"encoder": "vand", "clip_sha256": self.backbone_sha256, **{name: settings[name] for name in names}}
+        return {**super().image_side(), "encoder": "vand", **{name: settings[name] for name in names}}
 
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments as plain values."""
@@ -168,4 +173,5 @@ class VAND(Detector):
             "image_size": self.image_size,
             "feature_layers": list(self.feature_layers),
             "class_name": self.class_name,
+            **self.views.settings(),
         }

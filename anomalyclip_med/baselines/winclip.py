@@ -13,8 +13,9 @@ from torch import Tensor
 from anomalyclip_med.backbones import Backbone
 from anomalyclip_med.baselines.ensemble import PromptEnsemble, text_tower_of
 from anomalyclip_med.errors import ConfigurationError
-from anomalyclip_med.networks.detector import Detector, DetectorOutput, Features
-from anomalyclip_med.networks.maps import abnormal_log_odds, upsampling_matrix
+from anomalyclip_med.networks.detector import Detector, DetectorOutput
+from anomalyclip_med.networks.maps import Upsampling, abnormal_log_odds
+from anomalyclip_med.networks.views import Features, Views
 from anomalyclip_med.networks.vision import VisionTower
 
 WINDOWS = (3, 2)
@@ -103,6 +104,7 @@ class WinCLIP(Detector):
         backbone: the frozen towers.
         image_size: side S of the square input in pixels; None for the size that the tower was trained at.
         class_name: what the texts name where an image's own class is not known.
+        views: of an image whose maps and scores are averaged.
 
     Raises:
         ConfigurationError: the backbone has no text tower, or an option does not fit it.
@@ -112,19 +114,26 @@ class WinCLIP(Detector):
     default_clip = "ViT-B-16-plus-240/laion400m_e31"
 
     vision: WindowedVisionTower
-    upsample: Tensor
 
-    def __init__(self, backbone: Backbone, image_size: int | None = None, class_name: str = "object") -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        image_size: int | None = None,
+        class_name: str = "object",
+        views: Views | None = None,
+    ) -> None:
+        if views and views.scales:
+            raise ConfigurationError(f"scales: no option of {self.method}, whose windows are its scales")
         clip = text_tower_of(backbone, self.method)
         vision = WindowedVisionTower(backbone.visual, image_size)
-        super().__init__(backbone, vision, class_name, object_aware=True)
+        super().__init__(backbone, vision, class_name, object_aware=True, views=views)
         self.texts = PromptEnsemble(clip, (_NORMAL, _ABNORMAL), _TEMPLATES, normalize=False)
         for side in WINDOWS:
             self.register_buffer(f"covering_{side}", _covering_mean(vision.grid, side), persistent=False)
-        self.register_buffer("upsample", upsampling_matrix(vision.grid, self.image_size), persistent=False)
+        self.upsample = Upsampling(self.grids, self.image_size)
 
-    def encode_image(self, images: Tensor) -> Features:
-        """Encode normalised images (B, 3, S, S).
+    def encode_view(self, images: Tensor) -> Features:
+        """Encode one view of normalised images (B, 3, S, S).
 
         Returns:
             ``image_features`` (B, E) and, for k of 3 and 2, ``windows_k`` (B, (G - k + 1)^2, E), all L2-normalised.
@@ -139,9 +148,8 @@ class WinCLIP(Detector):
         features: Tensor = self.texts(class_names)
         return features
 
-    def score_features(self, features: Features, class_names: Sequence[str] | None = None) -> DetectorOutput:
-        """Score what :meth:`encode_image` returned."""
-        text_features = self.text_features_of(class_names)
+    def score_view(self, features: Features, text_features: Tensor) -> DetectorOutput:
+        """Score what :meth:`encode_view` returned."""
         score = abnormal_log_odds(features["image_features"], text_features).sigmoid()
         inverse = 1 / score[:, None, None]
         for side in WINDOWS:
@@ -149,16 +157,16 @@ class WinCLIP(Detector):
             covering = self.get_buffer(f"covering_{side}")
             inverse = inverse + covering @ (1 / windows).unflatten(1, (covering.shape[1], -1)) @ covering.T
         patches = (1 + len(WINDOWS)) / inverse
-        anomaly_map = self.upsample @ patches @ self.upsample.T
+        anomaly_map = self.upsample(patches)
         return DetectorOutput(score, anomaly_map.clamp(0, 1)[:, None])
 
     def image_side(self) -> dict[str, Any]:
         """All that the features depend on beside the images."""
-        return {"encoder": "winclip", "clip_sha256": self.backbone_sha256, "image_size": self.image_size}
+        return {**super().image_side(), "encoder": "winclip", "image_size": self.image_size}
 
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments as plain values."""
-        return {"image_size": self.image_size, "class_name": self.class_name}
+        return {"image_size": self.image_size, "class_name": self.class_name, **self.views.settings()}
 
 
 def _covering_mean(grid: int, side: int) -> Tensor:

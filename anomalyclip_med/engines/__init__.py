@@ -7,6 +7,7 @@ from anomalyclip_med.engines.feature_cache import CachedFeatures, cached
 from anomalyclip_med.engines.handlers import ScanWriter, SliceProgress, make_output_dir
 from anomalyclip_med.engines.metrics import MetricsWriter
 from anomalyclip_med.engines.overrides import check_overrides
+from anomalyclip_med.engines.references import remember
 from anomalyclip_med.engines.resume import Resume
 from anomalyclip_med.engines.training import (
     LabelledImages,
@@ -50,6 +51,7 @@ __all__ = [
     "make_output_dir",
     "make_schedule",
     "prepare_batch",
+    "remember",
     "summary_writer",
     "training_images",
     "training_settings",

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
@@ -42,7 +43,8 @@ class CachedFeatures(Dataset[Item]):
         preprocessing: settings of the run that change an image beside the detector's, such as the window.
 
     Raises:
-        ConfigurationError: the type is unknown, or the folder cannot be written to.
+        ConfigurationError: the type is unknown, the folder cannot be written to or is full, or (when an item is taken)
+            a file is gone or damaged.
     """
 
     def __init__(
@@ -83,7 +85,7 @@ class CachedFeatures(Dataset[Item]):
         return len(self._images)
 
     def __getitem__(self, index: int) -> Item:
-        tensors = load_file(self._files[index]) if self._files else dict(self._held[index])
+        tensors = self._read(self._files[index]) if self._files else dict(self._held[index])
         known = {name: tensors.pop(name) for name in _TARGETS}
         return {"features": tensors, **known, **self._images.about(index)}
 
@@ -109,14 +111,27 @@ class CachedFeatures(Dataset[Item]):
             for row, index in enumerate(chosen):
                 self._keep(index, {name: values[row].clone() for name, values in made.items()})
 
+    @staticmethod
+    def _read(path: Path) -> dict[str, Tensor]:
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise ConfigurationError(
+                f"{path}: kept features cannot be read ({error}): remove the file, if it is there, and run again"
+            ) from None
+
     def _keep(self, index: int, item: dict[str, Tensor]) -> None:
         if self._files is None:
             self._held[index] = item
             return
         # Moved into place when complete: a killed run, or another rank at the same file, leaves no half of one.
         aside = self._files[index].with_suffix(f".{secrets.token_hex(8)}.partial")
-        save_file(item, aside)
-        aside.replace(self._files[index])
+        try:
+            save_file(item, aside)
+            aside.replace(self._files[index])
+        except (OSError, SafetensorError) as error:
+            aside.unlink(missing_ok=True)
+            raise ConfigurationError(f"{aside.parent}: features cannot be kept there ({error})") from None
 
 
 def cached(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,11 @@ class Resume:
         settings: that must be the same to go on.
         save_interval: iterations between checkpoints; there is always one after each epoch.
 
+    The first process alone saves and reads; the others, maybe on nodes that do not see its files, get what it read.
+
     Raises:
-        ConfigurationError: (when training starts) the folder holds the checkpoint of a run with other settings.
+        ConfigurationError: (when training starts) the folder holds the checkpoint of a run with other settings, or what
+            is no checkpoint.
     """
 
     def __init__(
@@ -48,7 +52,7 @@ class Resume:
         save_interval: int = 100,
     ) -> None:
         self.path = Path(output_dir).expanduser() / "checkpoint.pt"
-        self.settings = json.dumps(settings, sort_keys=True, default=str)
+        self.settings = json.loads(json.dumps(settings, default=str))  # as plain values, like those read
         self.save_interval = save_interval
         self._objects = {"prompts": network, "optimizer": optimizer, "schedule": schedule, "random": _Random()}
 
@@ -73,7 +77,7 @@ class Resume:
         if dist.is_initialized() and dist.get_rank() > 0:
             return
         content = {name: thing.state_dict() for name, thing in self._stateful(engine).items()}
-        content["settings"] = self.settings
+        content["settings"] = json.dumps(self.settings)
         aside = self.path.with_suffix(".partial")
         with aside.open("wb") as file:
             torch.save(content, file)
@@ -82,18 +86,39 @@ class Resume:
         aside.replace(self.path)
 
     def _load(self, engine: Engine) -> None:
-        if engine.state.iteration or not self.path.exists():
+        if engine.state.iteration:
             return  # a trainer that is run once more, as in a federation, goes on from where it is
-        content = torch.load(self.path, map_location="cpu", weights_only=True)
-        if content["settings"] != self.settings:
-            raise ConfigurationError(
-                f"{self.path} is of a run with other settings or images: name another folder, or remove it"
-            )
+        first = not dist.is_initialized() or dist.get_rank() == 0
+        content = self._read() if first else None
+        if dist.is_initialized():
+            everyone: list[Any] = [content]
+            dist.broadcast_object_list(everyone)
+            (content,) = everyone
+        if content is None:
+            return
         epochs = engine.state.max_epochs
         Checkpoint.load_objects(self._stateful(engine), content)
         engine.state.max_epochs = epochs  # which may have been raised
-        if not dist.is_initialized() or dist.get_rank() == 0:
+        if first:
             print(f"Going on after iteration {engine.state.iteration}: {self.path}")
+
+    def _read(self) -> dict[str, Any] | None:
+        """The checkpoint, if there is one."""
+        if not self.path.exists():
+            return None
+        try:
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
+            settings = json.loads(content["settings"])
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, LookupError, TypeError, ValueError):
+            raise ConfigurationError(
+                f"{self.path} is not a checkpoint of a training: name another folder, or remove it"
+            ) from None
+        if changed := sorted(k for k in {*settings, *self.settings} if settings.get(k) != self.settings.get(k)):
+            raise ConfigurationError(
+                f"{self.path} is of a run with other settings or images ({', '.join(changed)}): name another folder, "
+                "or remove it"
+            )
+        return content
 
 
 class _Random:

@@ -69,7 +69,8 @@ class LabelledImages(torch.utils.data.Dataset[Item]):
             raise ScanError(item["failure"])  # else a black image would be learned from, or measured on
         label = int(item["label"])
         known = label == 0 or bool(item["has_mask"])
-        record = {"image": item["image"].as_tensor(), "mask": item["mask"], "label": label, "known": known}
+        mask = item["mask"] if label else torch.zeros_like(item["mask"])  # a normal image's mask does not count
+        record = {"image": item["image"].as_tensor(), "mask": mask, "label": label, "known": known}
         return {**record, **self.about(index)}
 
     def about(self, index: int) -> dict[str, str]:
@@ -243,7 +244,9 @@ class PromptTraining(nn.Module):
         if layers is not None and not (layers and set(layers) <= set(have)):
             raise ConfigurationError(f"train_layers={layers!r} must be 'all', or among the feature layers {have}")
         self.detector = detector
-        self.maps = (detector.losses[0] if terms == "auto" else terms) != LossTerms.GLOBAL
+        if terms == "auto" and detector.losses:
+            terms = detector.losses[0]
+        self.maps = terms != LossTerms.GLOBAL
         self.trained_layers = layers
         self.register_buffer("mean", torch.tensor(detector.image_mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(detector.image_std).view(1, 3, 1, 1), persistent=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler
 from tqdm import tqdm
 
 from anomalyclip_med.engines.training import Item, LabelledImages, ProceduralImages
-from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.errors import ConfigurationError, TrainingError
 from anomalyclip_med.metrics import ImageMetric, PixelMetric
 from anomalyclip_med.networks import Detector, save_prompts
 
@@ -115,10 +116,11 @@ class PromptsWriter:
         output_dir: folder of the files.
         settings: put into the file.
         validator: whose key metric chooses; None for the last epoch.
-        patience: epochs without a better metric after which training ends; 0 for never.
+        patience: epochs without a better metric after which training ends, with an evaluation; 0 for never.
 
     Raises:
         ConfigurationError: patience without a validator.
+        TrainingError: (in training) the loss is not a finite number, from which nothing more can be learned.
     """
 
     def __init__(
@@ -148,10 +150,15 @@ class PromptsWriter:
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _add(self, engine: Engine) -> None:
-        loss = engine.state.output[0]["loss"].double()
+        loss = engine.state.output[0]["loss"].clone()
         if dist.is_initialized():  # here, so that each rank's sum is what a checkpoint of the first one restores
             dist.all_reduce(loss)
             loss /= dist.get_world_size()
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss of step {engine.state.iteration} is {loss.item()}: lower learning_rate, or leave out "
+                "mixed_precision"
+            )
         engine.state.loss_sum += loss.item()
 
     def _end_epoch(self, engine: Engine) -> None:
@@ -176,17 +183,23 @@ class PromptsWriter:
         aside.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
         aside.replace(self.output_dir / "training.json")
 
+    def _measured(self, history: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+        """The metric by epoch, of those that were evaluated."""
+        if not self.validator:
+            return {}
+        name = str(self.validator.state.key_metric_name)
+        return {record["epoch"]: record[name] for record in history if name in record}
+
     def _best_epoch(self, history: Sequence[Mapping[str, Any]]) -> int:
-        if self.validator:
-            name = self.validator.state.key_metric_name
-            if measured := [record for record in history if name in record]:
-                return max(measured, key=lambda record: record[name])["epoch"]  # the first of equal ones
-        return history[-1]["epoch"]
+        measured = self._measured(history)
+        return max(measured, key=measured.__getitem__) if measured else history[-1]["epoch"]  # the first of equal ones
 
     def _end_early(self, engine: Engine) -> None:
         # Also before an epoch: a run that had ended ends at once when it is started again.
         history = engine.state.history
-        if self.patience and history and history[-1]["epoch"] - self._best_epoch(history) >= self.patience:
+        measured = self._measured(history)
+        # Only epochs that were evaluated could have been better.
+        if self.patience and measured and max(measured) - self._best_epoch(history) >= self.patience:
             engine.terminate()
 
     def _finish(self, engine: Engine) -> None:

@@ -41,13 +41,9 @@ def local_loss(layer_maps: Tensor, masks: Tensor) -> Tensor:
     Returns:
         Scalar.
     """
-    layers, area = len(layer_maps), masks[0].numel()
-    maps_area, masks_area = layer_maps.sum(dim=(-2, -1)), masks.sum(dim=(-2, -1))
-    overlap = (layer_maps * masks).sum(dim=(-2, -1))
-    # The complements' areas follow from these: no second pass over all pixels.
-    abnormal = _dice(overlap, maps_area + masks_area)
-    normal = _dice(area - maps_area - masks_area + overlap, 2 * area - maps_area - masks_area)
-    return layers * (focal_loss(layer_maps, masks) + abnormal + normal)
+    # Both Dice losses from their own sums: the complement's, by subtraction, would lose all digits of a small area.
+    dice = dice_loss(layer_maps, masks) + dice_loss(1 - layer_maps, 1 - masks)
+    return len(layer_maps) * (focal_loss(layer_maps, masks) + dice)
 
 
 def focal_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
@@ -93,10 +89,7 @@ def dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
         targets: (..., H, W), 0 or 1.
     """
     overlap = (probabilities * targets).sum(dim=(-2, -1))
-    return _dice(overlap, probabilities.sum(dim=(-2, -1)) + targets.sum(dim=(-2, -1)))
-
-
-def _dice(overlap: Tensor, total: Tensor) -> Tensor:
+    total = probabilities.sum(dim=(-2, -1)) + targets.sum(dim=(-2, -1))
     return 1 - ((2 * overlap + _DICE_SMOOTHING) / (total + _DICE_SMOOTHING)).mean()
 
 

@@ -2,11 +2,12 @@
 
 from anomalyclip_med.networks.anomalyclip import AnomalyCLIP, ScoreSource
 from anomalyclip_med.networks.checkpoint import LearnedPrompts, load_prompts, read_prompts, save_prompts
-from anomalyclip_med.networks.detector import Detector, DetectorOutput, Features, TrainingOutput
+from anomalyclip_med.networks.detector import Detector, DetectorOutput, TrainingOutput
 from anomalyclip_med.networks.dpam import DPAMAttention, DPAMVisionTransformer
 from anomalyclip_med.networks.embeddings import StateEmbeddings
 from anomalyclip_med.networks.prompts import PromptConfig, PromptLearner
 from anomalyclip_med.networks.single_tensor import SingleTensorDetector
+from anomalyclip_med.networks.views import Features, Views
 
 __all__ = [
     "AnomalyCLIP",
@@ -22,6 +23,7 @@ __all__ = [
     "SingleTensorDetector",
     "StateEmbeddings",
     "TrainingOutput",
+    "Views",
     "load_prompts",
     "read_prompts",
     "save_prompts",

@@ -12,11 +12,17 @@ from torch import Tensor, nn
 
 from anomalyclip_med.backbones import Backbone
 from anomalyclip_med.errors import ConfigurationError
-from anomalyclip_med.networks.detector import Detector, DetectorOutput, Features, TrainingOutput
+from anomalyclip_med.networks.detector import Detector, DetectorOutput, TrainingOutput
 from anomalyclip_med.networks.dpam import DPAMAttention, DPAMVisionTransformer
 from anomalyclip_med.networks.embeddings import StateEmbeddings
-from anomalyclip_med.networks.maps import abnormal_log_odds, smoothing_matrix, state_logits, upsampling_matrix
+from anomalyclip_med.networks.maps import (
+    Upsampling,
+    abnormal_log_odds,
+    state_log_odds,
+    state_logits,
+)
 from anomalyclip_med.networks.prompts import PromptConfig, PromptLearner
+from anomalyclip_med.networks.views import Features, Views
 
 _SHORTEST = 1e-6
 """Length of an average of unit vectors that counts as none; not zero in half precision either."""
@@ -57,6 +63,7 @@ class AnomalyCLIP(Detector):
             score.
         prompt_config: shape and words of the prompts; only with a text tower.
         seed: of the prompts' random start.
+        views: of an image whose maps and scores are averaged.
     """
 
     method = "AnomalyCLIP"
@@ -64,8 +71,6 @@ class AnomalyCLIP(Detector):
     default_clip = "offline"
 
     vision: DPAMVisionTransformer
-    upsample: Tensor
-    upsample_smooth: Tensor
 
     def __init__(
         self,
@@ -80,6 +85,7 @@ class AnomalyCLIP(Detector):
         neighbourhood: Sequence[int] = (1,),
         prompt_config: PromptConfig | None = None,
         seed: int = 0,
+        views: Views | None = None,
     ) -> None:
         if sigma < 0:
             raise ConfigurationError(f"sigma={sigma} must not be negative")
@@ -107,6 +113,7 @@ class AnomalyCLIP(Detector):
             vision,
             class_name=config.class_name if config else "object",
             object_aware=bool(config and config.object_aware),
+            views=views,
         )
         self.prompt_learner = learner
         self.feature_layers = vision.feature_layers
@@ -116,9 +123,8 @@ class AnomalyCLIP(Detector):
         self.neighbourhood = tuple(neighbourhood)
         if backbone.clip is None:
             self.losses = ("local", "both", "global")  # its class token has never been aligned with anything
-        upsample = upsampling_matrix(self.vision.grid, image_size)
-        self.register_buffer("upsample", upsample, persistent=False)
-        self.register_buffer("upsample_smooth", smoothing_matrix(image_size, sigma) @ upsample, persistent=False)
+        self.upsample = Upsampling(self.grids, image_size)
+        self.upsample_smooth = Upsampling(self.grids, image_size, sigma)
         nn.Module.train(self, False)  # without text features yet: prompts may still be loaded
 
     def learned(self) -> dict[str, Tensor]:
@@ -135,11 +141,11 @@ class AnomalyCLIP(Detector):
         return self.feature_layers[-1:] if self.prompt_learner.config else self.feature_layers
 
     def encode_text(self, class_names: Sequence[str]) -> Tensor:
-        """Text features (K, 2, E), L2-normalised; of one class where the prompts are object-agnostic."""
+        """Text features (K, 1 + states, E), L2-normalised; of one class where the prompts are object-agnostic."""
         return self.prompt_learner(class_names) if self.object_aware else self.prompt_learner()
 
-    def encode_image(self, images: Tensor) -> Features:
-        """Encode normalised images (B, 3, S, S).
+    def encode_view(self, images: Tensor) -> Features:
+        """Encode one view of normalised images (B, 3, S, S).
 
         Returns:
             ``image_features`` (B, E) and ``patch_features`` (B, layers, P, E), both L2-normalised; and where patch
@@ -150,7 +156,7 @@ class AnomalyCLIP(Detector):
         patch_features = torch.stack([F.normalize(tokens[:, 1:], dim=-1) for tokens in layers], dim=1)
         features = {"image_features": F.normalize(class_feature, dim=-1), "patch_features": patch_features}
         if self.neighbourhood != (1,):
-            channels = patch_features.mT  # one layer after the other: averages take as much room as the features
+            channels = patch_features.mT  # averages take as much room as the features: one layer at a time
             lengths = [
                 torch.stack([self._average(layer, side).norm(dim=1) for side in self.neighbourhood], dim=1)
                 for layer in channels.unbind(dim=1)
@@ -159,28 +165,30 @@ class AnomalyCLIP(Detector):
         return features
 
     def _average(self, values: Tensor, side: int) -> Tensor:
-        """Mean of (B, C, P) over each patch's neighbourhood; at the border, over the patches that there are."""
+        """Mean of (..., P) over each patch's neighbourhood; at the border, over the patches that there are."""
         if side == 1:
             return values
-        grids = values.unflatten(2, (self.vision.grid, -1))
-        return F.avg_pool2d(grids, side, 1, side // 2, count_include_pad=False).flatten(2)
+        grid = self.vision.grid_of(values.shape[-1])
+        grids = values.reshape(-1, grid, grid)
+        return F.avg_pool2d(grids, side, 1, side // 2, count_include_pad=False).reshape(values.shape)
 
     def patch_log_odds(self, features: Features, text_features: Tensor) -> Tensor:
         """Log-odds of abnormal of every patch.
 
         Args:
             features: from :meth:`encode_image`.
-            text_features: (2, E) or (B, 2, E).
+            text_features: (1 + states, E) or (B, 1 + states, E), normal first.
 
         Returns:
             (layers, neighbourhoods, B, G, G), G * G = P.
         """
-        log_odds = abnormal_log_odds(features["patch_features"], text_features)
+        of_states = state_log_odds(features["patch_features"], text_features).mT  # (B, layers, states, P)
         # Those of an average are the average log-odds, but for its length.
-        sides = torch.stack([self._average(log_odds, side) for side in self.neighbourhood], dim=2)
+        sides = torch.stack([self._average(of_states, side) for side in self.neighbourhood], dim=2)
         if "neighbourhood_lengths" in features:
-            sides = sides / features["neighbourhood_lengths"]
-        return sides.permute(1, 2, 0, 3).unflatten(3, (self.vision.grid, -1))
+            sides = sides / features["neighbourhood_lengths"][:, :, :, None]
+        grid = self.vision.grid_of(sides.shape[-1])
+        return sides.logsumexp(dim=3).permute(1, 2, 0, 3).unflatten(3, (grid, -1))
 
     def layer_maps(self, features: Features, text_features: Tensor) -> Tensor:
         """Unsmoothed abnormal maps of each feature layer, (layers, B, S, S) in [0, 1].
@@ -189,10 +197,11 @@ class AnomalyCLIP(Detector):
 
         Args:
             features: from :meth:`encode_image`.
-            text_features: (2, E) or (B, 2, E).
+            text_features: (1 + states, E) or (B, 1 + states, E), normal first.
         """
         patches = self.patch_log_odds(features, text_features).sigmoid().mean(dim=1)
-        return self.upsample @ patches @ self.upsample.T
+        maps: Tensor = self.upsample(patches)
+        return maps
 
     def training_output(
         self,
@@ -208,7 +217,8 @@ class AnomalyCLIP(Detector):
         chosen = features
         if maps and tuple(layers) != self.feature_layers:  # a selection is a copy
             rows = [self.feature_layers.index(layer) for layer in layers]
-            chosen = {name: values[:, rows] for name, values in features.items() if name != "image_features"}
+            names = ("patch_features", "neighbourhood_lengths")
+            chosen = {name: features[name][:, rows] for name in names if name in features}
         return TrainingOutput(
             state_logits(features["image_features"], text_features),
             self.layer_maps(chosen, text_features) if maps else None,
@@ -217,9 +227,10 @@ class AnomalyCLIP(Detector):
     def image_side(self) -> dict[str, Any]:
         """All that the features depend on beside the images."""
         settings = self.settings()
-        names = ("image_size", "feature_layers", "dpam", "dpam_layers")
-        side = {"encoder": "dpam", "clip_sha256": self.backbone_sha256, **{name: settings[name] for name in names}}
-        return side if self.neighbourhood == (1,) else {**side, "neighbourhood": settings["neighbourhood"]}
+        names = ["image_size", "feature_layers", "dpam", "dpam_layers"]
+        if self.neighbourhood != (1,):
+            names.append("neighbourhood")
+        return {**super().image_side(), "encoder": "anomalyclip", **{name: settings[name] for name in names}}
 
     def settings(self) -> dict[str, Any]:
         """What prompts are learned for, beside the backbone: the constructor's arguments as plain values."""
@@ -233,6 +244,7 @@ class AnomalyCLIP(Detector):
             "score": str(self.score),
             "top_fraction": self.top_fraction,
             "neighbourhood": list(self.neighbourhood),
+            **self.views.settings(),
         }
 
     def describe(self) -> dict[str, Any]:
@@ -240,15 +252,16 @@ class AnomalyCLIP(Detector):
         config = self.prompt_learner.config
         return {**super().describe(), "prompt_config": None if config is None else config.to_dict()}
 
-    def score_features(self, features: Features, class_names: Sequence[str] | None = None) -> DetectorOutput:
-        """Score what :meth:`encode_image` returned."""
-        text_features = self.text_features_of(class_names)
+    def comparable_patches(self, features: Features) -> tuple[Tensor, Upsampling]:
+        """The patch features that the texts are compared with, of the DPAM path where there is one."""
+        return features["patch_features"], self.upsample_smooth
+
+    def score_view(self, features: Features, text_features: Tensor) -> DetectorOutput:
+        """Score what :meth:`encode_view` returned."""
         log_odds = self.patch_log_odds(features, text_features)
-        # The mean over layers, bilinear upsampling and the Gaussian are all linear: fold them into one
-        # matrix per axis and never hold a full-size map per layer.
+        # The mean over layers is linear, too: never hold a full-size map per layer.
         patches = log_odds.sigmoid().mean(dim=(0, 1))
-        anomaly_map = self.upsample_smooth @ patches @ self.upsample_smooth.T
-        anomaly_map = anomaly_map.clamp(0, 1)
+        anomaly_map = self.upsample_smooth(patches).clamp(0, 1)
         scores = []
         if self.score is not ScoreSource.MAP:
             scores.append(abnormal_log_odds(features["image_features"], text_features).sigmoid())

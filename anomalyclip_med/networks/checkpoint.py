@@ -30,7 +30,10 @@ _SETTINGS: dict[str, type | tuple[type, ...]] = {
     "top_fraction": (int, float),
     "neighbourhood": list,
     "class_name": str,
+    "flip": bool,
+    "scales": list,
 }
+_OF_VIEWS = ("flip", "scales")
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,16 @@ _LAYOUTS = {
         r"|compound_prompt_projections\.\d+\.(weight|bias)",
     ),
     "CoOp": _Layout(
-        container=None, learned={"ctx": 2}, complete=({"ctx"},), settings=("image_size", "sigma", "class_name")
+        container=None,
+        learned={"ctx": 2},
+        complete=({"ctx"},),
+        settings=("image_size", "sigma", "class_name", *_OF_VIEWS),
     ),
     "VAND": _Layout(
         container="trainable_linearlayer",
         learned={r"fc\.\d+\.weight": 2, r"fc\.\d+\.bias": 1},
         complete=({"fc.0.weight", "fc.0.bias"},),
-        settings=("image_size", "feature_layers", "class_name"),
+        settings=("image_size", "feature_layers", "class_name", *_OF_VIEWS),
     ),
 }
 _MAX_BYTES = 256 * 2**20

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from anomalyclip_med.backbones import Backbone
 from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.networks.maps import Upsampling
+from anomalyclip_med.networks.memory import PatchMemory
+from anomalyclip_med.networks.views import Features, Views
 from anomalyclip_med.networks.vision import VisionTower
-
-Features = dict[str, Tensor]
-"""What the frozen vision tower makes of images: named tensors, batch first."""
 
 
 class DetectorOutput(NamedTuple):
@@ -58,6 +58,7 @@ class Detector(nn.Module, ABC):
         class_name: what the texts name where an image's own class is not known, such as "brain"; an underscore, as in
             the names of MVTec AD's folders, is read as a space.
         object_aware: whether the texts name anything at all.
+        views: of an image whose maps and scores are averaged; None for the image as it is, which training always takes.
 
     Attributes:
         image_mean: per-channel mean that is subtracted from images in [0, 1].
@@ -65,10 +66,12 @@ class Detector(nn.Module, ABC):
         warnings: what was assumed or must be known, each beginning with a stable name and a colon.
         backbone_name: of the backbone.
         backbone_sha256: of its weights.
+        backbone_activation: of its MLPs.
         backbone_trained: false only for random weights.
         prompts_name: file that the learned tensors were read from, or None.
         prompts_sha256: of it.
         prompts_trained: whether they have been trained.
+        references: SHA-256 of the files of normal images that patches are compared with, see :meth:`remember`.
     """
 
     method: ClassVar[str]
@@ -82,10 +85,18 @@ class Detector(nn.Module, ABC):
 
     _text_features: Tensor | None
 
-    def __init__(self, backbone: Backbone, vision: VisionTower, class_name: str, object_aware: bool) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        vision: VisionTower,
+        class_name: str,
+        object_aware: bool,
+        views: Views | None = None,
+    ) -> None:
         super().__init__()
         self.backbone_name = backbone.name
         self.backbone_sha256 = backbone.sha256
+        self.backbone_activation = backbone.activation
         self.backbone_trained = backbone.trained
         self.image_mean = backbone.image_mean
         self.image_std = backbone.image_std
@@ -93,41 +104,127 @@ class Detector(nn.Module, ABC):
         self.prompts_name: str | None = None
         self.prompts_sha256: str | None = None
         self.prompts_trained = False
+        self.references: tuple[str, ...] = ()
+        self.memory: PatchMemory | None = None
         self.register_load_state_dict_post_hook(_forget_file)
         self.vision = vision
         self.class_name = class_name.replace("_", " ")
         self.object_aware = object_aware
+        self.views = views or Views()
+        self._views = self.views.of(vision.image_size, vision.patch)
+        for size in {view.size for view in self._views if view.size}:
+            vision.add_size(size)
         self.register_buffer("_text_features", None, persistent=False)
         self._text_features_of: tuple[tuple[int, int], ...] = ()
         self._text_rows: dict[str, int] = {}
 
-    @abstractmethod
     def encode_image(self, images: Tensor) -> Features:
         """The frozen, expensive part: all that is computed of images before any text.
 
         Args:
             images: (B, 3, S, S) float, normalised with ``image_mean`` and ``image_std``.
+
+        Returns:
+            What :meth:`encode_view` makes of them; of views beside the image as it is, such as ``mirrored``, under
+            ``mirrored/`` and the same names.
         """
+        features: Features = {}
+        for view in self._views:
+            features |= view.named(self.encode_view(view.of_images(images)))
+        return features
+
+    @abstractmethod
+    def encode_view(self, images: Tensor) -> Features:
+        """Encode one view of normalised images (B, 3, S, S)."""
 
     @abstractmethod
     def encode_text(self, class_names: Sequence[str]) -> Tensor:
-        """Text features (K, 2, E) of K classes, normal first, L2-normalised."""
+        """Text features (K, 1 + states, E) of K classes, normal first, L2-normalised; mostly of one abnormal state."""
 
-    @abstractmethod
     def score_features(self, features: Features, class_names: Sequence[str] | None = None) -> DetectorOutput:
         """Score what :meth:`encode_image` returned.
+
+        The map is the mean over all views, the score that over those in the image's own size.
 
         Args:
             features: of B images.
             class_names: of the images, for texts that name them; None, or "" for one, for ``class_name``.
         """
+        text_features = self.text_features_of(class_names)
+        outputs = [self._score_view(view.chosen(features), text_features) for view in self._views]
+        if len(outputs) == 1:
+            return outputs[0]
+        seen = list(zip(self._views, outputs, strict=True))
+        scores = [output.score for view, output in seen if view.size is None]
+        maps = [view.of_maps(output.anomaly_map) for view, output in seen]
+        return DetectorOutput(torch.stack(scores).mean(dim=0), torch.stack(maps).mean(dim=0))
+
+    def _score_view(self, features: Features, text_features: Tensor) -> DetectorOutput:
+        """The method's own map and score, or their means with those of the normal images where there are some."""
+        output = self.score_view(features, text_features)
+        if self.memory is None:
+            return output
+        patches, upsampling = self.comparable_patches(features)
+        distances = self.memory.distances(patches)
+        grid = self.vision.grid_of(distances.shape[1])
+        anomaly_map = upsampling(distances.unflatten(1, (grid, -1)))[:, None].clamp(0, 1)
+        return DetectorOutput((output.score + distances.amax(dim=1)) / 2, (output.anomaly_map + anomaly_map) / 2)
+
+    def remember(self, features: Features, files: Sequence[str]) -> None:
+        """Compare patches with those of a few normal images from now on (few-shot), beside the texts.
+
+        The map is then the mean of the method's own and of each patch's distance to the nearest normal patch, see
+        :class:`~anomalyclip_med.networks.memory.PatchMemory`; the score the mean of the method's own and of the largest
+        distance. All views of the normal images are remembered together. No file of prompts or weights holds them.
+
+        Args:
+            features: of normal images, from :meth:`encode_image`.
+            files: their SHA-256.
+
+        Raises:
+            ConfigurationError: the method compares no patches with each other.
+        """
+        patches = [self.comparable_patches(view.chosen(features))[0] for view in self._views]
+        self.memory = PatchMemory(torch.cat([p.transpose(0, 1).flatten(1, 2) for p in patches], dim=1))
+        self.references = tuple(files)
+
+    def comparable_patches(self, features: Features) -> tuple[Tensor, Upsampling]:
+        """Patch features (B, layers, P, E) of one view, L2-normalised, and what makes maps of patch values.
+
+        Raises:
+            ConfigurationError: the method compares no patches with each other.
+        """
+        raise ConfigurationError(f"references: {self.method} takes no normal images to compare with")
+
+    @property
+    def grids(self) -> list[int]:
+        """Patches along each side of the images of all views, their own size first."""
+        return [(size or self.image_size) // self.vision.patch for size in dict.fromkeys(v.size for v in self._views)]
+
+    @abstractmethod
+    def score_view(self, features: Features, text_features: Tensor) -> DetectorOutput:
+        """Score what :meth:`encode_view` returned.
+
+        Args:
+            features: of B images.
+            text_features: (1 + states, E) or (B, 1 + states, E).
+        """
 
     @abstractmethod
     def image_side(self) -> dict[str, Any]:
-        """All that :meth:`encode_image` depends on beside the images, as plain values.
+        """All that an image's features depend on beside the image, as plain values.
 
+        Here, what the backbone and the views add.
         Two detectors of equal ones have equal features.
         """
+        # A weights file need not tell its activation, nor what its images are normalised with.
+        return {
+            "clip_sha256": self.backbone_sha256,
+            "clip_activation": str(self.backbone_activation),
+            "image_mean": list(self.image_mean),
+            "image_std": list(self.image_std),
+            **self.views.settings(),
+        }
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -186,23 +283,25 @@ class Detector(nn.Module, ABC):
             "method": self.method,
             "clip": self.backbone_name,
             "clip_sha256": self.backbone_sha256,
+            "clip_activation": str(self.backbone_activation),
             "clip_trained": self.backbone_trained,
             "prompts": self.prompts_name,
             "prompts_sha256": self.prompts_sha256,
             "prompts_trained": self.prompts_trained if self.learned() else None,
             **self.settings(),
+            **({"references": list(self.references)} if self.memory else {}),
         }
 
     @property
     def text_features(self) -> Tensor:
-        """(2, E): the normal and the abnormal text feature of ``class_name``, L2-normalised.
+        """(1 + states, E): the normal and the abnormal text features of ``class_name``, L2-normalised.
 
         Differentiable in training mode; cached and without gradient in eval mode.
         """
         return self._of_classes([self.class_name])[0]
 
     def text_features_of(self, class_names: Sequence[str] | None) -> Tensor:
-        """The same for each image, (B, 2, E); (2, E) where the texts do not name the images' classes."""
+        """The same for each image, with the batch first; without it where the texts do not name the images' classes."""
         if class_names is None or not self.object_aware:
             return self.text_features
         named = [name.replace("_", " ") or self.class_name for name in class_names]

@@ -2,55 +2,90 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d
-from torch import Tensor
+from torch import Tensor, nn
 
 TEMPERATURE = 0.07
 """Of every softmax over (normal, abnormal); the paper's, not CLIP's learned logit scale."""
 
 
-def state_logits(features: Tensor, text_features: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-    """Similarities to the normal and the abnormal state, over the temperature.
+def state_log_odds(features: Tensor, text_features: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """Log-odds of each abnormal state against the normal one; they are linear in the features.
 
     Args:
         features: (B, ..., E), L2-normalised.
-        text_features: (2, E), normal first, L2-normalised; or (B, 2, E), a pair for each image.
-        temperature: that they are divided by.
+        text_features: (1 + A, E), the normal state and A abnormal ones, mostly one, L2-normalised; or (B, 1 + A, E),
+            states for each image.
+        temperature: of the softmax over the similarities.
 
     Returns:
-        (B, ..., 2).
+        (B, ..., A), in [-2 / temperature, 2 / temperature].
     """
-    if text_features.ndim == 2:
-        return features @ text_features.T / temperature
-    return _of_images(features, text_features.mT) / temperature
+    # Differences of the states, where logits would take one product more.
+    differences = (text_features[..., 1:, :] - text_features[..., :1, :]).mT / temperature
+    if differences.ndim == 2:
+        return features @ differences
+    return (features.reshape(len(features), -1, features.shape[-1]) @ differences).reshape(*features.shape[:-1], -1)
 
 
 def abnormal_log_odds(features: Tensor, text_features: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-    """Log-odds of abnormal: their sigmoid is the abnormal entry of the softmax over the two similarities.
-
-    They are linear in the features.
+    """Log-odds of abnormal: their sigmoid is the sum of the abnormal entries of the softmax over the similarities.
 
     Args:
         features: (B, ..., E), L2-normalised.
-        text_features: (2, E), normal first, L2-normalised; or (B, 2, E), a pair for each image.
+        text_features: (1 + A, E) or (B, 1 + A, E), see :func:`state_log_odds`.
         temperature: of the softmax.
 
     Returns:
-        (B, ...), in [-2 / temperature, 2 / temperature].
+        (B, ...).
     """
-    # One product, with the difference of the states, where two logits would take two.
-    difference = (text_features[..., 1, :] - text_features[..., 0, :]) / temperature
-    if difference.ndim == 1:
-        return features @ difference
-    return _of_images(features, difference[..., None])[..., 0]
+    return state_log_odds(features, text_features, temperature).logsumexp(dim=-1)
 
 
-def _of_images(features: Tensor, columns: Tensor) -> Tensor:
-    """Products of features (B, ..., E) with each image's own columns (B, E, N): (B, ..., N)."""
-    return (features.reshape(len(features), -1, features.shape[-1]) @ columns).reshape(*features.shape[:-1], -1)
+def state_logits(features: Tensor, text_features: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """Two logits whose softmax is the normal entry, and the sum of the abnormal ones, of that over the similarities.
+
+    Args:
+        features: (B, E), L2-normalised.
+        text_features: (1 + A, E) or (B, 1 + A, E), see :func:`state_log_odds`.
+        temperature: that the similarities are divided by.
+
+    Returns:
+        (B, 2); with one abnormal state the similarities themselves, over the temperature.
+    """
+    logits = (features[:, None] * text_features).sum(dim=-1) / temperature
+    return torch.stack([logits[:, 0], logits[:, 1:].logsumexp(dim=-1)], dim=-1)
+
+
+class Upsampling(nn.Module):
+    """Bilinear upsampling of patch values to pixels, and a Gaussian: both are linear, and one matrix per image axis.
+
+    Args:
+        grids: G, patches along each side, of the images that there are.
+        size: S, pixels along each side of the maps.
+        sigma: of the Gaussian in pixels; 0 for none.
+        align_corners: as in PyTorch's ``interpolate``.
+    """
+
+    def __init__(self, grids: Sequence[int], size: int, sigma: float = 0.0, align_corners: bool = False) -> None:
+        super().__init__()
+        self.grids = tuple(grids)
+        smooth = smoothing_matrix(size, sigma)
+        for grid in self.grids:
+            matrix = smooth @ upsampling_matrix(grid, size, align_corners)
+            self.register_buffer(f"matrix_{grid}", matrix, persistent=False)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Patch values (..., G, G) as maps (..., S, S)."""
+        # Of one grid it is known: a trace would record the choice with a warning.
+        grid = self.grids[0] if len(self.grids) == 1 else int(patches.shape[-1])
+        matrix = self.get_buffer(f"matrix_{grid}")
+        return matrix @ patches @ matrix.T
 
 
 def upsampling_matrix(grid: int, size: int, align_corners: bool = False) -> Tensor:

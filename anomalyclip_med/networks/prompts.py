@@ -1,4 +1,4 @@
-"""The two learned prompts, read by CLIP's frozen text tower (AnomalyCLIP, arXiv 2310.18961, section 3.2)."""
+"""The learned prompts, read by CLIP's frozen text tower (AnomalyCLIP, arXiv 2310.18961, section 3.2)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from anomalyclip_med.networks.text import TextTower, tokenize
 
 _MAX_WORDS = 300
 """Characters; the text tower has 77 positions."""
+_MAX_STATES = 16
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class PromptConfig:
         object_aware: whether the words name each image's own class, where that is known, in place of ``class_name``.
             The paper's prompts do not.
         normal: words of the normal prompt, with ``{}`` for the class name.
-        abnormal: words of the abnormal prompt, likewise.
+        abnormal: words of the abnormal prompt, likewise; or of several, such as three grades of damage, whose
+            probabilities are added. They share the learned vectors, and differ in their words alone.
     """
 
     context_length: int = 12
@@ -38,7 +40,7 @@ class PromptConfig:
     deep_length: int = 4
     class_name: str = "object"
     normal: str = "{}"
-    abnormal: str = "damaged {}"
+    abnormal: str | Sequence[str] = "damaged {}"
     object_aware: bool = False
 
     def __post_init__(self) -> None:
@@ -46,23 +48,28 @@ class PromptConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ConfigurationError(f"{name}={value!r} must be a whole number of at least 1")
+        if not isinstance(self.abnormal, str):
+            object.__setattr__(self, "abnormal", tuple(self.abnormal))  # JSON has lists
+            if not 1 <= len(self.abnormal) <= _MAX_STATES:
+                raise ConfigurationError(f"abnormal must be one text, or a list of 1 to {_MAX_STATES}")
         for name in ("class_name", "normal", "abnormal"):
             value = getattr(self, name)
-            if not isinstance(value, str) or len(value) > _MAX_WORDS:
-                raise ConfigurationError(f"{name} must be text of at most {_MAX_WORDS} characters")
+            for text in (value,) if name != "abnormal" or isinstance(value, str) else value:
+                if not isinstance(text, str) or len(text) > _MAX_WORDS:
+                    raise ConfigurationError(f"{name} must be text of at most {_MAX_WORDS} characters")
         if not isinstance(self.object_aware, bool):
             raise ConfigurationError(f"object_aware={self.object_aware!r} must be true or false")
 
     @property
-    def words(self) -> tuple[str, str]:
-        """The words after the learned vectors: normal, abnormal."""
+    def words(self) -> tuple[str, ...]:
+        """The words after the learned vectors: normal, then all that are abnormal."""
         return self.words_of(self.class_name)
 
-    def words_of(self, class_name: str) -> tuple[str, str]:
+    def words_of(self, class_name: str) -> tuple[str, ...]:
         """The same with another class name."""
+        abnormal = (self.abnormal,) if isinstance(self.abnormal, str) else self.abnormal
         # Not str.format: a checkpoint's words are a stranger's, and a format can ask for anything.
-        normal, abnormal = (text.replace("{}", class_name) for text in (self.normal, self.abnormal))
-        return f"{normal}.", f"{abnormal}."
+        return tuple(f"{text.replace('{}', class_name)}." for text in (self.normal, *abnormal))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PromptConfig:
@@ -81,10 +88,10 @@ class PromptConfig:
 
 
 class PromptLearner(nn.Module):
-    """Learned prompt vectors and the frozen text tower that turns them into two text features.
+    """Learned prompt vectors and the frozen text tower that turns them into text features.
 
     The trained tensors carry the names of the authors' checkpoints: ``ctx_pos`` and ``ctx_neg`` of shape
-    (1, 1, context_length, D) for the normal and the abnormal prompt, and ``compound_prompts_text.{i}`` of shape
+    (1, 1, context_length, D) for the normal and the abnormal prompts, and ``compound_prompts_text.{i}`` of shape
     (deep_length, D) for block i + 2.
 
     Args:
@@ -124,7 +131,7 @@ class PromptLearner(nn.Module):
         self.vocabulary = clip.token_embedding if config.object_aware else None
 
     def _embed(self, class_names: Sequence[str], vocabulary: nn.Embedding) -> tuple[Tensor, Tensor]:
-        """The prompts of K classes: (2 K, L, D) words and (2 K,) places of the end tokens."""
+        """The prompts of K classes, one after the other: (N, L, D) words and (N,) places of the end tokens."""
         config, positions = self.config, self.tower.positions
         # "X" holds the place of each learned vector while the words are tokenized.
         places = " ".join(["X"] * config.context_length)
@@ -143,20 +150,22 @@ class PromptLearner(nn.Module):
         return {"ctx_pos": self.ctx_pos, "ctx_neg": self.ctx_neg, **deep}
 
     def forward(self, class_names: Sequence[str] | None = None) -> Tensor:
-        """Text features of the normal and the abnormal prompt, L2-normalised.
+        """Text features of the normal and the abnormal prompts, L2-normalised.
 
         Args:
             class_names: K classes, where the prompts are object-aware; else, or where None, that of the configuration.
 
         Returns:
-            (K, 2, E).
+            (K, 1 + states, E); one abnormal state in the paper.
         """
         if self.vocabulary is None or class_names is None:
             words, end = self.words, self.end
         else:
             words, end = self._embed(class_names, self.vocabulary)
-        context = torch.cat([self.ctx_pos[0], self.ctx_neg[0]]).repeat(len(words) // 2, 1, 1)
+        prompts = len(self.config.words)
+        context = torch.cat([self.ctx_pos[0], self.ctx_neg[0].expand(prompts - 1, -1, -1)])
+        context = context.repeat(len(words) // prompts, 1, 1)
         words = torch.cat([words[:, :1], context, words[:, 1 + context.shape[1] :]], dim=1)
         # The authors' code casts these tokens to half precision whatever the model's; so do we.
         deep = [tokens.half().to(words.dtype) for tokens in self.compound_prompts_text]
-        return F.normalize(self.tower(words, end, deep), dim=-1).unflatten(0, (-1, 2))
+        return F.normalize(self.tower(words, end, deep), dim=-1).unflatten(0, (-1, prompts))

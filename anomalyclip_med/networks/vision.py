@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -49,6 +50,7 @@ class VisionTower(nn.Module):
 
     Attributes:
         image_size: S.
+        patch: side of a patch in pixels.
         grid: G, patches along each side; P = G * G.
         depth: number of blocks.
 
@@ -62,7 +64,7 @@ class VisionTower(nn.Module):
         self, visual: VisionTransformer, image_size: int | None, interpolation: str, antialias: bool = False
     ) -> None:
         super().__init__()
-        patch = visual.patch_size[0]
+        self.patch = patch = visual.patch_size[0]
         if image_size is None:
             image_size = visual.image_size[0]
         if image_size <= 0 or image_size % patch:
@@ -74,10 +76,24 @@ class VisionTower(nn.Module):
         self.grid = image_size // patch
         self.depth = len(visual.transformer.resblocks)
         self.visual = visual
-        self.register_buffer(
-            "positional_embedding",
-            resize_positional_embedding(visual.positional_embedding.detach(), self.grid, interpolation, antialias),
-        )
+        self._interpolation, self._antialias = interpolation, antialias
+        self._positions: dict[int, str] = {image_size: "positional_embedding"}  # by size
+        self.register_buffer("positional_embedding", self._resized(self.grid))
+
+    def add_size(self, size: int) -> None:
+        """Take images of another side, a multiple of the patch size, as well."""
+        name = f"positional_embedding_{size}"
+        self.register_buffer(name, self._resized(size // self.patch), persistent=False)
+        self._positions[size] = name
+
+    def _resized(self, grid: int) -> Tensor:
+        positions = self.visual.positional_embedding.detach()
+        return resize_positional_embedding(positions, grid, self._interpolation, self._antialias)
+
+    def grid_of(self, patches: int) -> int:
+        """Along how many rows and columns as many patches of an image lie."""
+        # Of one size it is known: a trace would record the computation with a warning.
+        return self.grid if len(self._positions) == 1 else math.isqrt(patches)
 
     @property
     def width(self) -> int:
@@ -94,14 +110,18 @@ class VisionTower(nn.Module):
         """Tokens (B, 1 + P, D) that enter the first block, class token first.
 
         Args:
-            images: (B, 3, S, S) float, normalised with the tower's mean and standard deviation.
+            images: (B, 3, S, S) float, normalised with the tower's mean and standard deviation; or of a size that was
+                added.
         """
         if not torch.jit.is_tracing():  # a trace would record the check as a constant, with a warning
             self._check_shape(images)
         visual = self.visual
         patches = visual.conv1(images).flatten(2).transpose(1, 2)
         class_token = visual.class_embedding.expand(patches.shape[0], 1, -1)
-        return visual.ln_pre(torch.cat([class_token, patches], dim=1) + self.positional_embedding)
+        positions = self.positional_embedding
+        if len(self._positions) > 1:
+            positions = self.get_buffer(self._positions[int(images.shape[-1])])
+        return visual.ln_pre(torch.cat([class_token, patches], dim=1) + positions)
 
     def project(self, tokens: Tensor) -> Tensor:
         """Tokens (..., D) into the space shared with the text tower, where there is one: (..., E)."""
@@ -132,7 +152,8 @@ class VisionTower(nn.Module):
         return [max(1, self.depth * quarter // 4) for quarter in (1, 2, 3, 4)]
 
     def _check_shape(self, images: Tensor) -> None:
-        if images.ndim != 4 or images.shape[1] != 3 or tuple(images.shape[2:]) != (self.image_size,) * 2:
+        fits = images.ndim == 4 and images.shape[1] == 3 and images.shape[2] == images.shape[3]
+        if not (fits and images.shape[-1] in self._positions):
             raise ConfigurationError(
                 f"expected images of shape (B, 3, {self.image_size}, {self.image_size}), got {tuple(images.shape)}"
             )

@@ -16,6 +16,8 @@ LEVELS: dict[str, tuple[str, ...]] = {"image": ("image_auroc", "image_ap"), "pix
 """The metrics that are published of images and of pixels."""
 _OURS = {metric: metric for metric in METRIC_TITLES} | {"pixel_aupro": "pixel_aupro_reference"}
 """What a published metric compares with: the authors' AUPRO is that of 200 thresholds."""
+_ABLATED = "mvtec"
+"""The data set that the paper's ablation tables are of."""
 _AUPRO = "AUPRO is that of the authors' 200 thresholds."
 
 
@@ -84,11 +86,14 @@ def published_table(study: Study, found: Mapping[Key, Summary], level: str) -> T
 def effects_table(study: Study, found: Mapping[Key, Summary]) -> TextTable | None:
     """Variants with figures of the paper's ablations: ours, the paper's, and the changes from the first of them.
 
-    The change is what can be compared where the figures cannot, with another backbone or other images.
+    Both are of MVTec AD alone. The change is what can be compared where the figures cannot, with another backbone or
+    other images.
 
     Returns:
-        None for fewer than two such variants.
+        None for fewer than two such variants, and where MVTec AD was not measured.
     """
+    registered = _registered(study)
+    found = {cell: summary for cell, summary in found.items() if registered[cell.target] == _ABLATED}
     rows, records, shown, judged = [], [], [], []
     kept: dict[str, dict[str, tuple[str, ...]]] = {}
     for metric, title in METRIC_TITLES.items():
@@ -129,7 +134,7 @@ def effects_table(study: Study, found: Mapping[Key, Summary]) -> TextTable | Non
     unclear = f", {judged.count('unclear')} unclear" if "unclear" in judged else ""
     return TextTable(
         "effects",
-        "Ablations beside the paper's, in percent.",
+        "Ablations beside the paper's, on MVTec AD, in percent.",
         ("metric", "method", "ours", "paper", "our change", "paper's change", "same direction"),
         tuple(rows),
         2,
@@ -154,11 +159,16 @@ def _trained_and_measured(study: Study, found: Mapping[Key, Summary]) -> list[tu
 
 def _published(study: Study, variant: str, source: str, target: str) -> list[PublishedFigure]:
     """What was published of a data set by a method after the same training, which is named by what it was tuned on."""
-    data = study.profile.data
-    registered = {name: data_set(entry.dataset or name).name for name, entry in data.items() if entry.folder}
+    registered = _registered(study)
     trained_on = registered.get(last := members(source)[-1], last)
     wanted = (registered[target], study.variants[variant].published, trained_on)
     return [figure for figure in published_figures() if (figure.dataset, figure.method, figure.trained_on) == wanted]
+
+
+def _registered(study: Study) -> dict[str, str]:
+    """The registry's name of each data set of the profile that is not drawn."""
+    data = study.profile.data
+    return {name: data_set(entry.dataset or name).name for name, entry in data.items() if entry.folder}
 
 
 def _overall(

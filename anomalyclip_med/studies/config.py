@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from anomalyclip_med.data.datasets import data_set
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.factory import METHODS
+from anomalyclip_med.studies.published import published_figures
 
 Metric = Literal[
     "image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max", "pixel_aupro",
@@ -19,6 +20,8 @@ Metric = Literal[
 ]  # fmt: skip
 _M = TypeVar("_M", bound=BaseModel)
 Axis = Literal["variant", "source", "target"]
+OWN_PICTURES = "folder"
+"""The registry's name for any folder of one's own: two of them are two data sets."""
 
 
 class _Strict(BaseModel):
@@ -67,7 +70,8 @@ class Profile(_Strict):
         model: options of the detectors, below those of the variants.
         methods: further ones by method, between these two.
         training: options of the training, below those of the variants.
-        seeds: of the random starts and the orders of the images.
+        seeds: of the random starts, the drawn images and the orders of the images; samples and splits are the same for
+            all.
         data: the data sets that are there.
         groups: names for several of them.
     """
@@ -83,6 +87,8 @@ class Profile(_Strict):
     @model_validator(mode="after")
     def _check(self) -> Profile:
         _check_methods(self.methods)
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: one stands there twice")
         for name, source in self.data.items():
             if source.folder:
                 data_set(source.dataset or name)
@@ -92,6 +98,14 @@ class Profile(_Strict):
             if unknown := [name for name in members if name not in self.data]:
                 raise ValueError(f"groups.{group}: no such data set: {', '.join(unknown)}")
         return self
+
+    def shared(self, name: str, other: str) -> bool:
+        """Whether two names stand for the same data set, whatever part of it each takes."""
+        ours, theirs = self.data[name], self.data[other]
+        if ours.procedural or theirs.procedural:
+            return name == other
+        known_as = ours.dataset or name
+        return known_as == (theirs.dataset or other) and (known_as != OWN_PICTURES or ours.folder == theirs.folder)
 
     def members(self, name: str) -> tuple[str, ...]:
         """The data sets that a name stands for.
@@ -122,7 +136,7 @@ class Variant(_Strict):
         train: whether it learns at all; false measures the random start.
         published: method whose published figures stand beside, in the name of ``published_results.csv``; None where
             the variant is not what was published.
-        paper: figures of the paper's ablation tables, in percent, by metric, which stand beside in a column.
+        paper: figures of the paper's ablation tables, in percent, by metric, which stand beside ours of MVTec AD.
     """
 
     method: str = "anomalyclip"
@@ -135,6 +149,8 @@ class Variant(_Strict):
     @model_validator(mode="after")
     def _check(self) -> Variant:
         _check_methods([self.method])
+        if self.published and self.published not in (known := {figure.method for figure in published_figures()}):
+            raise ValueError(f"nothing was published of {self.published!r}; of {', '.join(sorted(known))} there is")
         return self
 
 
@@ -172,7 +188,8 @@ class Study(_Strict):
         learn_from: one entry for each training: a data set or group of the profile, or a list of them, which are
             learned from one after the other. A group stands for one training for each of its members.
         measure_on: data sets or groups.
-        within: whether what was learned from last is measured on as well, which needs a section or a split of its own.
+        within: whether what was learned from is measured on as well, which needs a section or a split of its own.
+            Otherwise a data set is not measured on after it, or another part of it, was learned from.
         tables: to be made.
         matrix: metrics of which a figure of sources by targets is drawn.
         sheets: images per target that are shown with their mask and each variant's map.

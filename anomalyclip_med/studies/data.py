@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
@@ -17,9 +18,10 @@ Entry = dict[str, Any]
 
 
 def write_datalist(name: str, source: Source, data: Path, path: Path) -> None:
-    """Write the data list of one source, with the sections ``training`` and ``test``; not again if it is there.
+    """Write the data list of one source, with the sections ``training`` and ``test``.
 
-    Which images are drawn and how they are divided depends on their names only.
+    One that is there is kept while no file of the data set is newer: each image has to be read to make it. Which images
+    are drawn and how they are divided depends on their names only, and on which are equal.
 
     Args:
         name: of the data set, unless the source has one.
@@ -31,16 +33,27 @@ def write_datalist(name: str, source: Source, data: Path, path: Path) -> None:
         ConfigurationError: the data set is not there in any layout, or a section is missing.
     """
     made_from = source.model_dump(mode="json") | {"name": name, "data": str(data.resolve())}
+    folder, masks = data / str(source.folder), data / source.masks if source.masks else None
     if path.exists() and json.loads(path.read_text(encoding="utf-8"))["made_from"] == made_from:
-        return
-    masks = data / source.masks if source.masks else None
-    content = prepare(source.dataset or name, data / str(source.folder), masks).datalist()
+        made = path.stat().st_mtime
+        if not any(_changed_since(made, place) for place in (folder, masks) if place):
+            return
+    content = prepare(source.dataset or name, folder, masks).datalist()
     content["training"], content["test"] = divide(content.get("training", []), content["test"], source)
     content["made_from"] = made_from
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".partial")
     aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     aside.replace(path)
+
+
+def _changed_since(moment: float, folder: Path) -> bool:
+    """Whether a file was changed, or in any folder one added or taken away."""
+    return any(
+        place.exists() and place.stat().st_mtime > moment
+        for name, _, files in os.walk(folder)
+        for place in (Path(name), *(Path(name, file) for file in files))
+    )
 
 
 def divide(training: list[Entry], test: list[Entry], source: Source) -> tuple[list[Entry], list[Entry]]:
@@ -75,11 +88,11 @@ def expected_images(name: str, source: Source) -> tuple[int, int]:
 
 
 def _split(entries: list[Entry], share: float) -> tuple[list[Entry], list[Entry]]:
-    """Two parts without a common group; classes, and groups with and without an anomaly, are in both."""
-    groups = _by(entries, lambda e: (e["class"], e["group"] or e["image"]))
+    """Two parts without a common group or image; classes, and groups with and without an anomaly, are in both."""
+    groups = _by(entries, lambda e: (bool(e["group"]), e["group"] or e["sha256"]))
     kinds: dict[Any, list[list[Entry]]] = defaultdict(list)
-    for (of_class, _), members in groups.items():
-        kinds[of_class, max(e["label"] for e in members)].append(members)
+    for members in groups.values():
+        kinds[tuple(sorted({e["class"] for e in members})), max(e["label"] for e in members)].append(members)
     first: list[Entry] = []
     second: list[Entry] = []
     for kind in kinds.values():

@@ -21,7 +21,7 @@ _BATCH = 8
 _EPOCHS = 15
 _CELL = 1.5
 """Seconds that a cell takes beside its images: building the network, reading lists, writing results."""
-_TEXT_ONLY = {"prompt_config", "class_name", "sigma", "score", "top_fraction", "neighbourhood"}
+_TEXT_ONLY = {"prompt_config", "class_name", "sigma", "score", "top_fraction"}
 """Options that do not change what is computed of an image before the texts."""
 
 
@@ -60,18 +60,30 @@ class Estimate:
         return self.encoding + self.training + self.evaluating
 
 
-def estimate(plan: Plan, images: Mapping[str, tuple[int, int]], device: str | None) -> Estimate:
+def estimate(
+    plan: Plan, images: Mapping[str, tuple[int, int]], device: str | None, threads: int | None = None
+) -> Estimate:
     """Measure what each network takes, and add up.
 
     Args:
         plan: the cells.
-        images: of each data set, how many are learned from and how many measured on.
+        images: of each data set, how many are learned from and how many measured on; drawn ones are never measured on.
         device: for PyTorch; None for a GPU where there is one.
+        threads: that each process will have; None for PyTorch's choice.
     """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        return _estimate(plan, images, device)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _estimate(plan: Plan, images: Mapping[str, tuple[int, int]], device: str | None) -> Estimate:
     probed: dict[str, Costs] = {}
 
     def costs(options: Mapping[str, Any]) -> Costs:
-        key = repr([options.get(name) for name in ("method", "clip", "image_size")])
+        key = repr([options.get(name) for name in ("method", "clip", "image_size", "flip", "scales")])
         if key not in probed:
             try:
                 probed[key] = probe(options, device)
@@ -79,11 +91,12 @@ def estimate(plan: Plan, images: Mapping[str, tuple[int, int]], device: str | No
                 return Costs(0.0, 0.0, 0.0)  # its cell will fail and say why
         return probed[key]
 
-    encoded: dict[tuple[str, str, str], float] = {}
+    encoded: dict[tuple[str, str, object], float] = {}
     training = evaluating = 0.0
     for cell in plan.trainings.values():
-        count, cost = images[cell.source][0], costs(cell.options)
-        encoded[_image_side(cell.options), cell.source, "training"] = count * cost.encode
+        (count, measured), cost = images[cell.source], costs(cell.options)
+        part = "training" if measured else cell.seed  # with which others are drawn
+        encoded[_image_side(cell.options), cell.source, part] = count * cost.encode
         epochs, batch = cell.training.get("epochs", _EPOCHS), cell.training.get("batch_size", _BATCH)
         training += _CELL + epochs * math.ceil(count / batch) * cost.step * batch / _BATCH
     for evaluation in {e.key: e for e in plan.evaluations}.values():
@@ -123,15 +136,23 @@ def probe(options: Mapping[str, Any], device: str | None) -> Costs:
     return Costs(encode, step, score)
 
 
-def show(plan: Plan, guess: Estimate, jobs: int) -> str:
-    """The plan and its time as a few lines."""
+def show(plan: Plan, guess: Estimate, jobs: int, complete: int = 0) -> str:
+    """The plan and its time as a few lines.
+
+    Args:
+        plan: what is left to do.
+        guess: of it.
+        jobs: processes.
+        complete: cells that are done.
+    """
     rows = [
         ("images, each network once", "", _time(guess.encoding)),
         ("trainings", len(plan.trainings), _time(guess.training)),
         ("evaluations", len({e.key for e in plan.evaluations}), _time(guess.evaluating)),
     ]
     table = tabulate(rows, ("", "cells", "time"), tablefmt="simple", disable_numparse=True)
-    return f"{table}\n\nAbout {_time(guess.total / jobs)} with {jobs} process{'es' if jobs > 1 else ''}."
+    done = f"{complete} cells more are complete. " if complete else ""
+    return f"{table}\n\n{done}About {_time(guess.total / jobs)} with {jobs} process{'es' if jobs > 1 else ''}."
 
 
 def _image_side(options: Mapping[str, Any]) -> str:

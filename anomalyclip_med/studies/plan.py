@@ -78,6 +78,11 @@ class Plan:
     trainings: dict[str, Training]
     evaluations: list[Evaluation]
 
+    @property
+    def cells(self) -> dict[str, Training | Evaluation]:
+        """By key, what variants have in common once."""
+        return {**self.trainings, **{cell.key: cell for cell in self.evaluations}}
+
 
 def make_plan(study: Study, hashes: Mapping[str, str]) -> Plan:
     """List the cells.
@@ -106,7 +111,7 @@ def make_plan(study: Study, hashes: Mapping[str, str]) -> Plan:
                 trainings[key] = Training(key, options, training_options, source, seed, start)
                 start = key
             for target in targets:
-                if target in chain and not (study.within and study.profile.data[target].disjoint):
+                if any(_leaks(study, source, target) for source in chain):
                     continue
                 key = _key("evaluation", [options, hashes[target], seed if learns else 0, start])
                 label = " > ".join(chain) or NOTHING
@@ -134,6 +139,12 @@ def _chains(study: Study) -> Iterator[tuple[str, ...]]:
     for entry in study.learn_from:
         steps: Sequence[str] = (entry,) if isinstance(entry, str) else entry
         yield from product(*(study.profile.members(step) for step in steps))
+
+
+def _leaks(study: Study, source: str, target: str) -> bool:
+    """Whether images that are learned from could be measured on."""
+    apart = study.within and source == target and study.profile.data[target].disjoint
+    return study.profile.shared(source, target) and not apart
 
 
 def _options(study: Study, name: str, variant: Variant) -> tuple[dict[str, Any], dict[str, Any]]:

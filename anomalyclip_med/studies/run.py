@@ -27,8 +27,6 @@ from anomalyclip_med.studies.results import MEAN, Result, write_results
 from anomalyclip_med.studies.sheets import write_sheets
 from anomalyclip_med.weights import file_sha256
 
-_DEATHS = 2
-"""Of the process that runs it, after which a cell has failed."""
 _SKIP = ("group_auroc", "group_ap", "group_f1_max")
 
 
@@ -48,7 +46,7 @@ def run_study(
     Returns:
         Why a cell failed, by its folder's name; also those whose data set is not there.
     """
-    threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
+    threads = _threads(jobs)
     sources = {name: study.profile.data[name] for name in used_data(study)}
     roots = {name: str(data / source.folder) for name, source in sources.items() if source.folder}
     procedural = {name: source.procedural for name, source in sources.items() if source.procedural}
@@ -67,7 +65,12 @@ def run_study(
             content = json.loads(workplace.datalist(name).read_text(encoding="utf-8"))
             counts[name] = len(content["training"]), len(content["test"])
     plan = make_plan(study, hashes)
-    print(f"{study.name}: {study.title}\n\n{show(plan, estimate(plan, counts, device), jobs)}\n", flush=True)
+    left = Plan(
+        {key: cell for key, cell in plan.trainings.items() if not workplace.done(key)},
+        [cell for cell in plan.evaluations if not workplace.done(cell.key)],
+    )
+    told = show(left, estimate(left, counts, device, threads), jobs, len(plan.cells) - len(left.cells))
+    print(f"{study.name}: {study.title}\n\n{told}\n", flush=True)
     for name, reason in absent.items():
         print(f"{name}: left out, {reason}\n", flush=True)
     failures = run_cells(plan, workplace, jobs, absent)
@@ -77,7 +80,7 @@ def run_study(
     write_report(study, results, folder)
     print(f"\nResults: {folder / 'report.md'}")
     if failures:
-        print(f"{len(failures)} of {len(plan.trainings) + len(plan.evaluations)} cells failed; the report says why")
+        print(f"{len(failures)} of {len(plan.cells)} cells failed; the report says why")
     return failures
 
 
@@ -99,7 +102,12 @@ def dry_run(study: Study, data: Path, device: str | None = None, jobs: int = 1) 
     plan = make_plan(study, {name: name for name in counts})
     print(f"{study.name}: {study.title}\n")
     print(tabulate(rows, ("data set", "learned from", "measured on", "folder", ""), tablefmt="simple"))
-    print(f"\n{show(plan, estimate(plan, counts, device), jobs)}")
+    print(f"\n{show(plan, estimate(plan, counts, device, _threads(jobs)), jobs)}")
+
+
+def _threads(jobs: int) -> int | None:
+    """Of each process, so that all together have as many as there are cores; None for PyTorch's choice."""
+    return max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
 
 
 def run_cells(plan: Plan, workplace: Workplace, jobs: int, absent: Mapping[str, str]) -> dict[str, str]:
@@ -114,29 +122,33 @@ def run_cells(plan: Plan, workplace: Workplace, jobs: int, absent: Mapping[str, 
     Returns:
         Why a cell failed, by its key. The others are complete.
     """
-    cells: dict[str, Training | Evaluation] = {**plan.trainings, **{e.key: e for e in plan.evaluations}}
-    waiting = {key: cell for key, cell in cells.items() if not workplace.done(key)}
+    waiting = {key: cell for key, cell in plan.cells.items() if not workplace.done(key)}
     failures = {
         key: absent[name]
         for key, cell in waiting.items()
         if (name := cell.source if isinstance(cell, Training) else cell.target) in absent
     }
     waiting = {key: cell for key, cell in waiting.items() if key not in failures}
-    deaths: dict[str, int] = {}
-    with tqdm(total=len(cells), initial=len(cells) - len(waiting), unit="cell", desc="study") as bar:
+    suspects: set[str] = set()
+    with tqdm(total=len(plan.cells), initial=len(plan.cells) - len(waiting), unit="cell", desc="study") as bar:
         while waiting:
-            # Also after a process has died, which ends all of a pool.
+            # Again after a process has died, which ends all of a pool: then those that ran are tried one by one, so
+            # that none is blamed for another.
+            alone = {key: cell for key, cell in waiting.items() if key in suspects}
+            chosen, at_once = (alone, 1) if alone else (waiting, jobs)
             context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(jobs, context, start_process, (workplace,)) as pool:
-                for key, reason in _run(pool, waiting, workplace, jobs, failures):
+            with ProcessPoolExecutor(at_once, context, start_process, (workplace,)) as pool:
+                for key, reason in _run(pool, chosen, workplace, at_once, failures):
                     if reason is None:
-                        deaths[key] = deaths.get(key, 0) + 1
-                        if deaths[key] < _DEATHS:
+                        if key not in suspects:
+                            suspects.add(key)
                             continue
                         reason = "the process that ran it died: out of memory?"
                     if reason:
                         failures[key] = reason
+                    suspects.discard(key)
                     waiting.pop(key)
+                    alone.pop(key, None)
                     bar.update()
     return failures
 
@@ -160,7 +172,12 @@ def _run(
             if before in failures:
                 yield key, f"what it starts from failed: {failures[before]}"
             elif key not in running.values() and before not in waiting and len(running) < jobs:
-                running[pool.submit(run_cell, cell, workplace)] = key
+                try:
+                    running[pool.submit(run_cell, cell, workplace)] = key
+                except BrokenProcessPool:  # by another one, a moment ago
+                    for other in running.values():
+                        yield other, None
+                    return
         if not running:
             return
         finished, _ = wait(running, return_when=FIRST_COMPLETED)

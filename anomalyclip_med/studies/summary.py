@@ -66,15 +66,18 @@ class Summary:
         return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
 
     def minus(self, other: Summary) -> Summary:
-        """The difference, seed by seed where both have the same ones, else of the means of those that are complete."""
-        failed, undefined = self.failed | other.failed, self.undefined or other.undefined
-        if self.seeds == other.seeds:
-            both = self.values.keys() & other.values.keys()
-            return Summary({s: self.values[s] - other.values[s] for s in both}, self.seeds, failed, undefined)
-        values = {}
-        if self.complete and other.complete and self.mean is not None and other.mean is not None:
-            values = {0: self.mean - other.mean}
-        return Summary(values, frozenset({0}), failed, undefined)
+        """The difference, seed by seed; what has one seed only, as what learns nothing, is the same for all."""
+        seeds = max(self.seeds, other.seeds, key=len)
+        ours, theirs = (
+            dict.fromkeys(seeds, part.mean) if len(part.seeds) == 1 and part.mean is not None else part.values
+            for part in (self, other)
+        )
+        return Summary(
+            {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())},
+            seeds,
+            self.failed | other.failed,
+            self.undefined or other.undefined,
+        )
 
 
 def summarise(results: Iterable[Result], study: Study) -> dict[Key, Summary]:

@@ -1,6 +1,8 @@
 """torchvision becomes importable where it is not, and is left alone where it is."""
 
 import importlib
+import subprocess
+import sys
 import types
 
 import pytest
@@ -31,3 +33,10 @@ def test_other_failures_are_not_hidden(monkeypatch):
 def test_declared_operators_still_fail_when_called():
     with pytest.raises(NotImplementedError):
         torch.ops.torchvision.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("package", ["baselines", "networks", "losses", "studies.run"])
+def test_a_package_can_be_imported_alone(package: str) -> None:
+    """Whichever comes first has to bring the declarations before it asks for open_clip."""
+    subprocess.run([sys.executable, "-c", f"import anomalyclip_med.{package}"], check=True)

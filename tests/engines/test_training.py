@@ -16,16 +16,19 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
+from monai.transforms import Compose
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from anomalyclip_med import create_model
 from anomalyclip_med.bundle import bundle_dir, run_bundle
 from anomalyclip_med.data.procedural import ProceduralDataset, write_folder
 from anomalyclip_med.engines import BatchShares, PromptTraining, Resume, make_schedule, training_images
-from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.errors import ConfigurationError, TrainingError
 from anomalyclip_med.losses import local_loss
 from anomalyclip_med.networks import AnomalyCLIP
+from anomalyclip_med.transforms import LoadMaskd, LoadSliced
 
 from ..conftest import REPOSITORY
 
@@ -169,11 +172,12 @@ def test_a_killed_run_goes_on_to_the_same_prompts(plain: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_two_killed_ranks_go_on_to_the_same_prompts(tmp_path: Path) -> None:
-    """Both and their launcher are killed in the middle of an epoch of five steps."""
+    """Both and their launcher are killed in the middle of an epoch of five steps; neither sees the other's folder."""
 
     def start(output: Path) -> subprocess.Popen[bytes]:
+        of_rank = f"$'{output}' + ('' if os.environ['RANK'] == '0' else '_of_second')"
         return subprocess.Popen(
-            command(output, "--save_interval", "3", ranks=2),
+            command(output, "--save_interval", "3", "--output_dir", of_rank, ranks=2),
             env=ENVIRONMENT,
             cwd=REPOSITORY,
             stdout=subprocess.DEVNULL,
@@ -192,14 +196,25 @@ def test_two_killed_ranks_go_on_to_the_same_prompts(tmp_path: Path) -> None:
     process.wait()
     assert torch.load(cut / "checkpoint.pt", weights_only=True)["trainer"]["iteration"] % 5
     assert start(cut).wait() == 0
+    assert list((tmp_path / "cut_of_second").iterdir()) == []
     one, other = (json.loads((folder / "training.json").read_text()) for folder in (whole, cut))
     assert losses(other) == pytest.approx(losses(one), rel=1e-6)
     assert furthest(whole, cut) <= 1e-6
 
 
 def test_a_folder_of_another_run_is_not_gone_on_with(plain: Path) -> None:
-    with pytest.raises(ConfigurationError, match="other settings"):
-        train(plain, learning_rate=0.5)
+    with pytest.raises(ConfigurationError, match=r"other settings or images \(learning_rate, loss\)"):
+        train(plain, learning_rate=0.5, loss="local")
+
+
+def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
+    for content in (b"", b"PK\x03\x04", b"text of some length"):
+        (tmp_path / "checkpoint.pt").write_bytes(content)
+        with pytest.raises(ConfigurationError, match=r"checkpoint\.pt is not a checkpoint of a training"):
+            train(tmp_path)
+    torch.save({"state_dict": {}}, tmp_path / "checkpoint.pt")
+    with pytest.raises(ConfigurationError, match=r"checkpoint\.pt is not a checkpoint of a training"):
+        train(tmp_path)
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
@@ -217,6 +232,25 @@ def test_the_cache_changes_nothing(plain: Path, tmp_path: Path, where: str) -> N
         assert {file: file.stat().st_mtime_ns for file in (tmp_path / "features").iterdir()} == made
         train(tmp_path / "half", cache=cache, cache_dtype="float16", epochs=1)
         assert len(list((tmp_path / "features").iterdir())) == 40
+
+
+def test_a_cache_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, options = tmp_path / "features", {"procedural": 4, "epochs": 1, "cache": str(tmp_path / "features")}
+    with monkeypatch.context() as patch:
+        patch.setattr("anomalyclip_med.engines.feature_cache.save_file", full_disk)
+        with pytest.raises(ConfigurationError, match=r"features: features cannot be kept there \(No space left"):
+            train(tmp_path / "full", **options)
+        assert list(folder.iterdir()) == []
+    train(tmp_path / "whole", **options)
+    damaged = sorted(folder.iterdir())[0]
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    with pytest.raises(ConfigurationError, match=f"{damaged.name}: kept features cannot be read"):
+        train(tmp_path / "damaged", **options)
+
+
+def full_disk(item: dict[str, torch.Tensor], path: Path) -> None:
+    path.write_bytes(b"half of it")
+    raise SafetensorError("No space left on device")
 
 
 def test_accumulated_pieces_make_the_same_steps(plain: Path, tmp_path: Path) -> None:
@@ -258,6 +292,32 @@ def test_the_best_epoch_is_kept_and_training_ends_early(folder: Path, tmp_path: 
     start = create_model("untrained", image_size=70).learned()
     for name, tensor in load_file(tmp_path / "prompts.safetensors").items():
         assert torch.equal(tensor, start[name])
+
+
+def test_patience_waits_for_an_evaluation(folder: Path, tmp_path: Path) -> None:
+    """Of epochs 3, 6, 9 only the first is evaluated as the best one; epoch 5 has no metric that could be better."""
+    options = {"epochs": 9, "learning_rate": 0.0, "patience": 2, "val_interval": 3, "cache": "memory"}
+    record = train(tmp_path, **options, validation_section="validation", metric="image_ap", **of_folder(folder))
+    assert [epoch["epoch"] for epoch in record["epochs"] if "image_ap" in epoch] == [3, 6]
+    assert len(record["epochs"]) == 6
+    assert record["best_epoch"] == 3
+
+
+def test_a_loss_that_is_no_number_ends_training(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="loss of step 2 is nan: lower learning_rate"):
+        train(tmp_path, learning_rate=float("inf"), **of_folder(folder))
+    assert not (tmp_path / "prompts.safetensors").exists()
+
+
+def test_the_mask_of_a_normal_image_does_not_count(folder: Path) -> None:
+    """As in an evaluation."""
+    section = [{"image": "all.png", "mask": "all.png", "label": label} for label in (0, 1)]
+    (folder / "masked.json").write_text(json.dumps({"training": section}))
+    transform = Compose([LoadSliced("image"), LoadMaskd("mask", 70)])
+    normal, anomalous = training_images(folder / "masked.json", folder, "training", transform)
+    assert normal["known"]
+    assert normal["mask"].sum() == 0
+    assert anomalous["mask"].sum() == 70 * 70
 
 
 def test_validation_is_the_evaluation_of_the_written_prompts(folder: Path, tmp_path: Path) -> None:

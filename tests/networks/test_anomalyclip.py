@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from anomalyclip_med import create_model
 from anomalyclip_med.errors import ConfigurationError
-from anomalyclip_med.networks import AnomalyCLIP, PromptConfig, PromptLearner
+from anomalyclip_med.networks import AnomalyCLIP, PromptConfig, PromptLearner, save_prompts
 
 from . import plain
 from .conftest import openai_state, prompt_state
@@ -89,6 +89,24 @@ def test_a_neighbourhood_is_the_mean_of_unit_patch_features(small_clip: Path, sm
     plain_features = create_model(small_clip, small_prompts_file, **options)
     assert "neighbourhood_lengths" not in plain_features.encode_image(x)
     assert plain_features.image_side() != detector.image_side()
+
+
+@pytest.mark.parametrize("method", ["anomalyclip", "clip", "winclip", "coop", "vand"])
+def test_one_file_with_two_activations_has_two_sets_of_features(small_clip: Path, method: str) -> None:
+    """No tensor tells them apart, so neither does the file's hash."""
+    options: dict = {"method": method, "image_size": 70}
+    if method == "anomalyclip":
+        options["prompt_config"] = {"deep_depth": 2}
+    quick, exact = (create_model(small_clip, activation=a, **options) for a in ("quick_gelu", "gelu"))
+    x = images(1, 70)
+    assert not torch.equal(quick.encode_image(x)["image_features"], exact.encode_image(x)["image_features"])
+    assert quick.backbone_sha256 == exact.backbone_sha256
+    assert quick.image_side() != exact.image_side()
+    assert quick.describe() != exact.describe()
+    again = create_model(small_clip, activation="gelu", **options)
+    assert again.image_side() == exact.image_side()
+    again.image_mean = (0.5, 0.5, 0.5)
+    assert again.image_side() != exact.image_side()
 
 
 @pytest.mark.parametrize("method", ["anomalyclip", "vand"])
@@ -194,6 +212,71 @@ def test_object_aware_prompts_name_each_images_own_class(small_state, small_clip
     assert (together.score - detector.eval()(x).score).abs().max() > 1e-3  # which say "object"
     agnostic = create_model(small_clip, None, 56, prompt_config=PromptConfig(deep_depth=3))
     assert torch.equal(agnostic(x, names).score, agnostic(x).score)
+
+
+def test_grades_of_damage_add_their_probabilities(small_state, small_clip, tmp_path: Path) -> None:
+    """Softmax over normal and three grades, for images, patches and neighbourhoods, in training and in a file."""
+    grades = ["slightly damaged {}", "damaged {}", "severely damaged {}"]
+    config = PromptConfig(deep_depth=3, abnormal=grades)
+    options = {"image_size": 56, "feature_layers": (2, 6), "dpam_layers": 4, "sigma": 0.0}
+    detector = create_model(small_clip, None, prompt_config={"deep_depth": 3, "abnormal": grades}, **options)
+    assert detector.prompt_learner.config == config
+    with torch.no_grad():
+        for tensor in detector.learned().values():
+            tensor.mul_(50)
+    prompts = {name: p.detach() for name, p in detector.learned().items()}
+    texts = [
+        plain.encode_prompts(small_state, prompts, ("object.", f"{grade.replace('{}', 'object')}.")) for grade in grades
+    ]
+    states = torch.stack([texts[0][0], *(text[1] for text in texts)])
+    torch.testing.assert_close(detector.text_features, states, rtol=1e-4, atol=1e-5)
+
+    x = images(2, 56)
+    out, features = detector(x), detector.encode_image(x)
+    scores = 1 - (features["image_features"] @ states.T / 0.07).softmax(dim=-1)[:, 0]
+    torch.testing.assert_close(out.score, scores, rtol=1e-4, atol=1e-5)
+    patches = 1 - (features["patch_features"] @ states.T / 0.07).softmax(dim=-1)[..., 0]
+    maps = F.interpolate(patches.unflatten(2, (4, 4)), 56, mode="bilinear")
+    torch.testing.assert_close(out.anomaly_map[:, 0], maps.mean(dim=1), rtol=1e-4, atol=1e-5)
+    assert maps.std() > 0.01
+    trained = detector.train().training_output(features, layers=(2, 6))
+    torch.testing.assert_close(trained.layer_maps, maps.transpose(0, 1), rtol=1e-4, atol=1e-5)
+    cross_entropy = F.cross_entropy(trained.image_logits, torch.tensor([0, 1]))
+    torch.testing.assert_close(cross_entropy, -((1 - scores[0]).log() + scores[1].log()) / 2, rtol=1e-4, atol=1e-5)
+    cross_entropy.backward()
+    assert all(p.grad.abs().max() > 0 for p in detector.learned().values())
+
+    wide = create_model(small_clip, None, neighbourhood=(3,), prompt_config=config, **options)
+    with torch.no_grad():
+        for name, tensor in wide.learned().items():
+            tensor.copy_(prompts[name])
+    grid = features["patch_features"][:, 0].mT.unflatten(2, (4, 4))
+    corner = F.normalize(grid[:, :, :2, :2].mean(dim=(2, 3)), dim=-1)
+    expected = 1 - (corner @ states.T / 0.07).softmax(dim=-1)[:, 0]
+    odds = wide.patch_log_odds(wide.encode_image(x), wide.eval().text_features)
+    torch.testing.assert_close(odds[0, 0, :, 0, 0].sigmoid(), expected, rtol=1e-4, atol=1e-5)
+
+    save_prompts(detector, tmp_path / "grades.safetensors")
+    again = create_model(small_clip, tmp_path / "grades.safetensors")
+    assert again.prompt_learner.config == config
+    torch.testing.assert_close(again(x).anomaly_map, out.anomaly_map)
+
+
+def test_grades_of_damage_name_each_images_class(small_clip: Path) -> None:
+    config = PromptConfig(deep_depth=3, object_aware=True, abnormal=("worn {}", "broken {}"))
+    detector = create_model(small_clip, None, 56, prompt_config=config)
+    x, names = images(3, 56), ["brain", "skin", "brain"]
+    together = detector(x, names)
+    for row, name in enumerate(names):
+        alone = detector(x[row : row + 1], [name])
+        torch.testing.assert_close(together.score[row : row + 1], alone.score)
+        torch.testing.assert_close(together.anomaly_map[row], alone.anomaly_map[0])
+
+
+@pytest.mark.parametrize("abnormal", [(), ("worn {}",) * 17, ("worn {}", 3), 3 * ["x" * 301]])
+def test_states_that_are_no_words_are_refused(abnormal) -> None:
+    with pytest.raises(ConfigurationError, match="abnormal must be"):
+        PromptConfig(abnormal=abnormal)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,12 @@ def test_a_study_with_its_profile(tmp_path: Path) -> None:
         ({"tabels": []}, {}, r"small\.yaml:\n  tabels: Extra inputs"),
         ({"variants": {"ours": {"modle": {}}}}, {}, r"variants\.ours\.modle: Extra inputs"),
         ({"variants": {"ours": {"method": "clop"}}}, {}, r"no such method: clop; there are anomalyclip"),
+        (
+            {"variants": {"ours": {"published": "clip-ac"}}},
+            {},
+            r"published of 'clip-ac'; of anomalyclip, clip, clip_ac",
+        ),
+        ({}, {"seeds": [0, 0]}, r"seeds: one stands there twice"),
         ({"tables": [{"metrics": ["dice"]}]}, {}, r"tables\.0\.metrics\.0: Input should be 'image_auroc'"),
         ({"tables": [{"metrics": ["image_ap"], "rows": "target", "columns": "target"}]}, {}, "rows and columns"),
         ({}, {"sedes": [0]}, r"tiny\.yaml:\n  sedes: Extra inputs"),
@@ -81,3 +87,14 @@ def test_the_studies_of_the_project_can_be_planned(path: Path, profile: str) -> 
     plan = make_plan(study, {name: name for name in used_data(study)})
     assert {cell.variant for cell in plan.evaluations} == set(study.variants)
     assert {cell.seed for cell in plan.trainings.values()} in ({0, 1, 2}, set())
+
+
+def test_the_full_profile_measures_whole_sets_at_one_size() -> None:
+    """What stands beside figures of whole sets is of whole sets, and an ablation changes nothing but its module."""
+    for path in sorted((REPOSITORY / "configs" / "studies").glob("*.yaml")):
+        study = load_study(path, "full")
+        plan = make_plan(study, {name: name for name in used_data(study)})
+        compared = {e.target for e in plan.evaluations if study.variants[e.variant].published}
+        assert all(study.profile.data[t].split is None and study.profile.data[t].images is None for t in compared)
+        if any(variant.paper for variant in study.variants.values()):
+            assert {e.options["image_size"] for e in plan.evaluations} == {518}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,18 @@ from anomalyclip_med.studies.data import divide, expected_images, write_datalist
 
 ENTRIES = st.lists(
     st.builds(
-        lambda number, group, label, of_class: {"image": number, "group": group, "label": label, "class": of_class},
+        lambda number, group, label, of_class, twin: {
+            "image": number,
+            "group": group,
+            "label": label,
+            "class": of_class,
+            "sha256": twin or str(number),
+        },
         st.integers(0, 10**6),
         st.sampled_from(["", "a", "b", "c"]),
         st.integers(0, 1),
         st.sampled_from(["x", "y"]),
+        st.sampled_from(["", "", "twin"]),
     ),
     unique_by=lambda entry: entry["image"],
     max_size=40,
@@ -28,10 +36,8 @@ ENTRIES = st.lists(
 
 
 def named(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """With image names; a group belongs to one class."""
-    return [
-        {**e, "image": f"{e['image']:07d}.png", "group": e["group"] and f"{e['group']}{e['class']}"} for e in entries
-    ]
+    """With image names."""
+    return [{**e, "image": f"{e['image']:07d}.png"} for e in entries]
 
 
 @given(ENTRIES, st.floats(0.1, 0.9))
@@ -40,6 +46,9 @@ def test_a_split_divides_groups_and_loses_nothing(entries: list[dict[str, Any]],
     first, second = divide([], entries, Source(folder="x", split=share))
     assert sorted(e["image"] for e in first + second) == sorted(e["image"] for e in entries)
     assert not {e["group"] for e in first if e["group"]} & {e["group"] for e in second}
+    # Equal images without a group are one.
+    alone = [{e["sha256"] for e in part if not e["group"]} for part in (first, second)]
+    assert not alone[0] & alone[1]
 
 
 @given(ENTRIES, st.integers(1, 5), st.randoms())
@@ -76,9 +85,19 @@ def test_sections(tmp_path: Path) -> None:
     for section in ("training", "test"):
         assert sum(e["label"] for e in content[section]) == 2
 
-    before = path.stat().st_mtime_ns
+    before = path.read_bytes()
+    path.write_bytes(before + b" ")
     write_datalist("headct", source, tmp_path / "data", path)
-    assert path.stat().st_mtime_ns == before
+    assert path.read_bytes() == before + b" "  # kept
+    os.utime(path, (0, 0))
+    write_datalist("headct", source, tmp_path / "data", path)
+    assert path.read_bytes() == before  # all files are newer: made again, of the same content
+    os.utime(folder, (later := path.stat().st_mtime + 9, later))
+    path.write_bytes(before + b" ")
+    os.utime(path, (later - 1, later - 1))
+    write_datalist("headct", source, tmp_path / "data", path)
+    assert path.read_bytes() == before  # a file may have been added
+    os.utime(folder, (0, 0))
     write_datalist("headct", Source(folder="HeadCT", images=1), tmp_path / "data", path)
     assert len(json.loads(path.read_text())["test"]) == 2
 

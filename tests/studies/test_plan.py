@@ -94,6 +94,29 @@ def test_a_cells_key_is_of_all_that_it_depends_on() -> None:
     assert not keys({**hashes, "mvtec": "5"})[1] & evaluations
 
 
+def test_no_part_of_what_was_learned_from_is_measured_on_under_another_name() -> None:
+    data = {
+        "whole": {"folder": "a", "dataset": "clinicdb"},
+        "halves": {"folder": "b", "dataset": "clinicdb", "split": 0.5},
+        "mine": {"folder": "c", "dataset": "folder"},
+        "again": {"folder": "c", "dataset": "folder", "images": 3},
+        "other": {"folder": "d", "dataset": "folder"},
+        "drawn": {"procedural": 8},
+    }
+    study = made_up_study(
+        learn_from=["drawn", "whole", "halves", ["drawn", "mine"]],
+        measure_on=["whole", "halves", "again", "other"],
+        within=True,
+        profile={"seeds": [0], "data": data},
+    )
+    assert [place[1:3] for place in places(planned(study))] == [
+        *(("drawn", target) for target in ("whole", "halves", "again", "other")),
+        *(("whole", target) for target in ("again", "other")),
+        *(("halves", target) for target in ("halves", "again", "other")),
+        *(("drawn > mine", target) for target in ("whole", "halves", "other")),
+    ]
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

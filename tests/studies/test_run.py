@@ -11,6 +11,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,7 @@ def test_a_study(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     # Started again, only what failed is tried again.
     places = {p: p.stat().st_mtime_ns for p in out.glob("cells/*/done.json")}
     assert running.run_study(study, place / "data", out, out / "features", "cpu").keys() == failures.keys()
+    assert "5 cells more are complete." in capsys.readouterr().out  # 2 trainings, 3 evaluations
     assert {p: p.stat().st_mtime_ns for p in out.glob("cells/*/done.json")} == places
     assert (out / "report.md").read_text() == report
 
@@ -150,6 +152,46 @@ def test_a_cell_whose_process_dies_twice_has_failed(tmp_path: Path, monkeypatch:
     assert failures == {"d": "no such folder", "bad": "the process that ran it died: out of memory?"}
     assert sorted(tried) == ["a", "bad", "bad", "c"]
     assert chained.start == "absent source"
+
+
+def test_what_ran_beside_a_process_that_died_is_not_blamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends all of its pool, each time: what ran beside it is tried again without it."""
+
+    class Dying:
+        def __init__(self, *_: Any) -> None:
+            self.running: dict[str, Future[str]] = {}
+            self.broken = False
+
+        def __enter__(self) -> Dying:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def submit(self, _: Any, cell: Evaluation, workplace: Workplace) -> Future[str]:
+            if self.broken:
+                raise BrokenProcessPool
+            self.running[cell.key] = Future()
+            if cell.key == "bad":
+                self.broken = True
+                for future in self.running.values():
+                    if not future.done():
+                        future.set_exception(BrokenProcessPool())
+            elif cell.key != "beside" or len(self.running) > 1:
+                self.running[cell.key].set_result("")
+            else:  # takes longer than what comes after it
+                Timer(0.2, self._finish, [cell.key]).start()
+            return self.running[cell.key]
+
+        def _finish(self, key: str) -> None:
+            if not self.running[key].done():
+                self.running[key].set_result("")
+
+    monkeypatch.setattr(running, "ProcessPoolExecutor", Dying)
+    cells = [Evaluation(key, {}, "v", "none", "t", 0, None) for key in ("beside", "bad", "c", "d")]
+    workplace = Workplace(tmp_path, tmp_path / "features", {}, {}, None, None)
+    failures = running.run_cells(Plan({}, cells), workplace, 3, {})
+    assert failures == {"bad": "the process that ran it died: out of memory?"}
 
 
 @pytest.mark.slow

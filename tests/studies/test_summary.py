@@ -115,5 +115,5 @@ def test_differences_are_taken_seed_by_seed() -> None:
     change = complete(90, 93, 96).minus(complete(80, 82, 84))
     assert change.values == {0: 10, 1: 11, 2: 12}
     assert change.deviation == pytest.approx(1)  # unpaired it would be the root of 13
-    assert complete(90, 93, 96).minus(complete(80)).values == {0: 13}
+    assert complete(90, 93, 96).minus(complete(80)).values == {0: 10, 1: 13, 2: 16}  # what learns nothing has one
     assert Summary({0: 90.0}, frozenset({0, 1})).minus(complete(80, 82)).state == "partial"

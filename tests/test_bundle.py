@@ -491,6 +491,7 @@ def test_ckpt_export_refuses_a_checkpoint_that_is_not_the_whole_network(tmp_path
     assert not (tmp_path / "model.ts").exists()
 
 
+@pytest.mark.slow
 def test_onnx_export(exported_weights: tuple[Path, SingleTensorDetector], tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     checkpoint, network = exported_weights
@@ -680,6 +681,7 @@ def test_evaluation_without_normal_images_leaves_image_metrics_empty(tmp_path: P
     assert result["pixel_auroc"] == 0.5
 
 
+@pytest.mark.slow
 def test_killed_runs_lose_nothing(tmp_path: Path) -> None:
     """200 studies, the process killed three times without a chance to tidy up."""
     (tmp_path / "in").mkdir()

@@ -59,7 +59,9 @@ class _Pivot:
         metrics = self.table.metrics
         telling = {c.target for c, s in found.items() if c.metric in metrics and s.state != "undefined"}
         without = {cell.target for cell in found} - telling
-        for labels in (self.rows, self.columns):
+        for axis, labels in ((self.table.rows, self.rows), (self.table.columns, self.columns)):
+            if axis != "target":  # a set that is learned from may have the same name
+                continue
             if names := [label for label in labels if label in without]:
                 self.notes.append(f"Without these metrics, and left out: {', '.join(names)}.")
                 labels[:] = [label for label in labels if label not in without]

@@ -159,3 +159,19 @@ def test_sources_by_data_sets_are_a_table_for_each_method() -> None:
     assert (ours.name, vand.name) == ("table_1", "table_2")
     assert vand.caption.startswith("vand: image AUROC")
     assert shown(vand)[1:] == [["visa", "", "", "75.0 ± 0.0", "75.0 ± 0.0"]]
+
+
+def test_a_set_without_a_metric_is_left_out_as_target_not_as_source() -> None:
+    study = made_up_study(
+        learn_from=["mvtec", "clinicdb"],
+        measure_on=["headct", "clinicdb"],
+        tables=[{"metrics": ["image_auroc"], "rows": "source", "columns": "target"}],
+    )
+    results = [
+        *over_seeds("ours", "headct", "image_auroc", [60, 60, 60], "mvtec"),
+        *over_seeds("ours", "headct", "image_auroc", [70, 70, 70], "clinicdb"),
+        *(made_up_result("ours", "clinicdb", seed, "image_auroc", None) for seed in (0, 1, 2)),
+    ]
+    table, *_ = study_tables(study, summarise(results, study))
+    assert [row[0] for row in shown(table)] == ["learned from", "mvtec", "clinicdb"]
+    assert [row[1] for row in shown(table)] == ["headct", "60.0 ± 0.0", "*70.0 ± 0.0*"]

@@ -77,6 +77,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/forward.py --clip offline --image-size 224 448 --batch-size 1
 	$(BIN)/python benchmarks/forward.py --image-size 518
 	$(BIN)/python benchmarks/cold_start.py
+	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/streaming.py --slices 300
 	$(BIN)/python benchmarks/streaming.py --slices 1500
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from anomalyclip_med import __version__
+from anomalyclip_med.arguments import positive
 from anomalyclip_med.cli_datasets import add_datasets
 from anomalyclip_med.cli_study import add_study
 from anomalyclip_med.errors import AnomalyClipMedError, ConfigurationError
@@ -211,7 +212,7 @@ def _add_score(commands: Any) -> None:
         help="name results after files and folders, and tell paths; without it hashes stand for them, as they may hold "
         "a patient's name ('anomalyclip-med names' tells which is which)",
     )
-    option("--jobs", type=_positive, metavar="N", help="processes that read DICOM headers (default: 1)")
+    option("--jobs", type=positive, metavar="N", help="processes that read DICOM headers (default: 1)")
     option = score.add_argument_group("results").add_argument
     option(
         "--aggregation",
@@ -273,7 +274,7 @@ def _add_model(
     option("--device", type=_device, metavar="DEVICE", help="cpu, cuda:0, ... (default: a GPU where there is one)")
     option(
         "--image-size",
-        type=_positive,
+        type=positive,
         metavar="PIXELS",
         help="side of the model's input (default: 224 offline, else 518; with clip, clip-ac, coop and winclip the side "
         "that their CLIP was trained at)",
@@ -284,7 +285,7 @@ def _add_model(
         metavar="N,N,...",
         help="blocks that make the map (default: those that the prompts were learned for)",
     )
-    option("--batch-size", type=_positive, metavar="N", help=batch_size)
+    option("--batch-size", type=positive, metavar="N", help=batch_size)
 
 
 def _chosen(arguments: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
@@ -384,17 +385,17 @@ def _add_procedural(commands: Any) -> None:
     actions = procedural.add_subparsers(required=True, metavar="ACTION")
     sheet = actions.add_parser("sheet", help="a contact sheet of every family, or of images as they come")
     sheet.add_argument("output", type=Path, metavar="PNG")
-    sheet.add_argument("--rows", type=_positive, metavar="N", help="rows of images as they come (default: of families)")
-    sheet.add_argument("--columns", type=_positive, default=10, metavar="N", help="images per row (default: 10)")
+    sheet.add_argument("--rows", type=positive, metavar="N", help="rows of images as they come (default: of families)")
+    sheet.add_argument("--columns", type=positive, default=10, metavar="N", help="images per row (default: 10)")
     sheet.set_defaults(run=_procedural_sheet)
     write = actions.add_parser("write", help="a folder of images, masks and a data list")
     write.add_argument("output", type=Path, metavar="FOLDER")
-    write.add_argument("--count", type=_positive, required=True, metavar="N", help="images")
+    write.add_argument("--count", type=positive, required=True, metavar="N", help="images")
     write.add_argument("--section", choices=("training", "test"), default="training", help="of the data list")
     write.set_defaults(run=_procedural_write)
     for action in (sheet, write):
         action.add_argument("--seed", type=int, default=0, help="of the images (default: 0)")
-        action.add_argument("--size", type=_positive, default=224, metavar="PIXELS", help="side (default: 224)")
+        action.add_argument("--size", type=positive, default=224, metavar="PIXELS", help="side (default: 224)")
         action.add_argument(
             "--settings",
             type=Path,
@@ -488,21 +489,21 @@ def _add_train(commands: Any) -> None:
     )
     option = train.add_argument
     option("datalist", type=Path, nargs="?", metavar="DATALIST", help="from 'datasets prepare', or your own")
-    option("--procedural", type=_positive, metavar="N", help="learn from N drawn images in place of a data list")
+    option("--procedural", type=positive, metavar="N", help="learn from N drawn images in place of a data list")
     option("-o", "--output", required=True, type=Path, metavar="OUT", help="folder for the results")
     option(
         "--root", type=Path, metavar="FOLDER", help="that the list's paths are relative to (default: the list's folder)"
     )
     option("--section", metavar="NAME", help="of the list, to learn from (default: training)")
-    option("--few-shot", type=_positive, metavar="K", help="learn from K images of each class and label (default: all)")
+    option("--few-shot", type=positive, metavar="K", help="learn from K images of each class and label (default: all)")
     option("--validation-section", metavar="NAME", help="of the list, to choose the best epoch by (default: none)")
     option("--metric", metavar="NAME", help="what is best: image_auroc (default), image_ap, pixel_auroc, _ap, _aupro")
-    option("--patience", type=_positive, metavar="EPOCHS", help="without a better metric, then training ends")
-    option("--epochs", type=_positive, metavar="N", help="passes over the images (default: 15)")
+    option("--patience", type=positive, metavar="EPOCHS", help="without a better metric, then training ends")
+    option("--epochs", type=positive, metavar="N", help="passes over the images (default: 15)")
     option("--learning-rate", type=float, metavar="RATE", help="of Adam (default: 0.001)")
     option("--loss", choices=("both", "global", "local"), help="default: both, local without a text tower")
     option("--seed", type=int, metavar="N", help="of the start, of drawn images and of the order (default: 0)")
-    option("--accumulate", type=_positive, metavar="N", help="pieces of a batch, where memory is short (default: 1)")
+    option("--accumulate", type=positive, metavar="N", help="pieces of a batch, where memory is short (default: 1)")
     option("--cache", metavar="WHERE", help="keep image features: 'memory', or a folder (default: not)")
     option("--cache-dtype", choices=("float32", "float16"), help="of kept features (default: float32)")
     option("--tensorboard", action="store_const", const=True, help="write losses and metrics for TensorBoard")
@@ -559,12 +560,6 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)
-
-
 def _device(text: str) -> str:
     import torch
 
@@ -576,7 +571,7 @@ def _device(text: str) -> str:
 
 
 def _integers(text: str) -> list[int]:
-    return [_positive(part) for part in text.split(",")]
+    return [positive(part) for part in text.split(",")]
 
 
 def _window(text: str) -> str | list[float] | list[str | list[float]]:

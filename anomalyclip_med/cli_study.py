@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from anomalyclip_med.arguments import positive
+
 _RUN = """\
 Run a study: all variants, learned from and measured on all data sets, with all
 seeds. The plan comes first, with an estimate of the time. A study that was
@@ -42,7 +44,7 @@ def add_study(commands: Any) -> None:
         help="image features, of several studies maybe (default: OUT/features)",
     )
     option("--profile", metavar="NAME", help="of profiles/NAME.yaml beside the study, in place of the study's own")
-    option("--jobs", type=_positive, default=1, metavar="N", help="processes (default: 1)")
+    option("--jobs", type=positive, default=1, metavar="N", help="processes (default: 1)")
     option("--device", metavar="DEVICE", help="cpu, cuda:0, ... (default: a GPU where there is one)")
     option("--dry-run", action="store_true", help="print the plan only; nothing is downloaded and no image read")
     run.set_defaults(run=_run)
@@ -61,9 +63,3 @@ def _run(arguments: argparse.Namespace) -> int:
     features = (arguments.features or output / "features").expanduser()
     failures = run_study(study, data.expanduser(), output.expanduser(), features, arguments.device, arguments.jobs)
     return 1 if failures else 0
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)

@@ -13,6 +13,17 @@ from anomalyclip_med.backbones import Backbone
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.networks.text import TextTower, tokenize
 
+NORMAL_STATES = (
+    "{}",
+    "flawless {}",
+    "perfect {}",
+    "unblemished {}",
+    "{} without flaw",
+    "{} without defect",
+    "{} without damage",
+)
+"""WinCLIP's seven, which VAND took over."""
+
 
 def text_tower_of(backbone: Backbone, method: str) -> open_clip.CLIP:
     """The CLIP of a backbone that a method reads texts with.

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anomalyclip_med.backbones import Backbone
-from anomalyclip_med.baselines.ensemble import PromptEnsemble, text_tower_of
+from anomalyclip_med.baselines.ensemble import NORMAL_STATES, PromptEnsemble, text_tower_of
 from anomalyclip_med.baselines.vision import PlainVisionTower
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.networks.detector import Detector, DetectorOutput, TrainingOutput
@@ -20,15 +20,6 @@ from anomalyclip_med.networks.views import Features, Views
 TEMPERATURE = 0.01
 """One over CLIP's logit scale, 100."""
 
-_NORMAL = (
-    "{}",
-    "flawless {}",
-    "perfect {}",
-    "unblemished {}",
-    "{} without flaw",
-    "{} without defect",
-    "{} without damage",
-)
 _ABNORMAL = ("damaged {}", "broken {}", "{} with flaw", "{} with defect", "{} with damage")
 
 # The 35 sentences; a mean does not depend on their order.
@@ -87,7 +78,7 @@ class VAND(Detector):
         seed: int = 0,
         views: Views | None = None,
     ) -> None:
-        texts = PromptEnsemble(text_tower_of(backbone, self.method), (_NORMAL, _ABNORMAL), _TEMPLATES)
+        texts = PromptEnsemble(text_tower_of(backbone, self.method), (NORMAL_STATES, _ABNORMAL), _TEMPLATES)
         vision = PlainVisionTower(backbone.visual, image_size, feature_layers)
         super().__init__(backbone, vision, class_name, object_aware=True, views=views)
         self.texts = texts

@@ -11,7 +11,7 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from anomalyclip_med.backbones import Backbone
-from anomalyclip_med.baselines.ensemble import PromptEnsemble, text_tower_of
+from anomalyclip_med.baselines.ensemble import NORMAL_STATES, PromptEnsemble, text_tower_of
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.networks.detector import Detector, DetectorOutput
 from anomalyclip_med.networks.maps import Upsampling, abnormal_log_odds
@@ -21,15 +21,6 @@ from anomalyclip_med.networks.vision import VisionTower
 WINDOWS = (3, 2)
 """Sides of the windows in patches: 48 and 32 pixels of 240."""
 
-_NORMAL = (
-    "{}",
-    "flawless {}",
-    "perfect {}",
-    "unblemished {}",
-    "{} without flaw",
-    "{} without defect",
-    "{} without damage",
-)
 _ABNORMAL = ("damaged {}", "{} with flaw", "{} with defect", "{} with damage")
 
 # The 21 of the code whose figures were published: of the paper's 22 two are absent, one of which another stands for.
@@ -127,7 +118,7 @@ class WinCLIP(Detector):
         clip = text_tower_of(backbone, self.method)
         vision = WindowedVisionTower(backbone.visual, image_size)
         super().__init__(backbone, vision, class_name, object_aware=True, views=views)
-        self.texts = PromptEnsemble(clip, (_NORMAL, _ABNORMAL), _TEMPLATES, normalize=False)
+        self.texts = PromptEnsemble(clip, (NORMAL_STATES, _ABNORMAL), _TEMPLATES, normalize=False)
         for side in WINDOWS:
             self.register_buffer(f"covering_{side}", _covering_mean(vision.grid, side), persistent=False)
         self.upsample = Upsampling(self.grids, self.image_size)

@@ -11,6 +11,7 @@ from monai.utils import ensure_tuple
 
 from anomalyclip_med.data.discovery import find_scans
 from anomalyclip_med.data.slicing import Plane
+from anomalyclip_med.engines.training import PromptTraining
 from anomalyclip_med.errors import ConfigurationError, ScanError
 from anomalyclip_med.networks import Detector
 from anomalyclip_med.transforms import CropRegiond, LoadSliced, ResizeSliced
@@ -55,10 +56,7 @@ def remember(
         if item["failure"]:
             raise ScanError(f"references: {item['failure']}")
         images.append(item["image"].as_tensor())
-    mean, std = (torch.tensor(of).view(1, 3, 1, 1) for of in (detector.image_mean, detector.image_std))
-    detector.to(device)
-    with torch.no_grad():
-        batches = ((torch.stack(images) - mean) / std).split(_BATCH)
-        encoded = [detector.encode_image(batch.to(device)) for batch in batches]
+    network = PromptTraining(detector).to(device)
+    encoded = [network.encode(batch.to(device)) for batch in torch.stack(images).split(_BATCH)]
     features = {name: torch.cat([batch[name] for batch in encoded]) for name in encoded[0]}
     detector.remember(features, [file_sha256(file) for scan in scans for file in dict.fromkeys(scan.files)])

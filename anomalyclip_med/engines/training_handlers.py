@@ -20,6 +20,7 @@ from anomalyclip_med.engines.training import Item, LabelledImages, ProceduralIma
 from anomalyclip_med.errors import ConfigurationError, TrainingError
 from anomalyclip_med.metrics import ImageMetric, PixelMetric
 from anomalyclip_med.networks import Detector, save_prompts
+from anomalyclip_med.writers.files import replaced
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -179,9 +180,8 @@ class PromptsWriter:
             save_prompts(self.detector, aside)
             aside.replace(self.output_dir / "prompts.safetensors")
         content = {"settings": self.settings, "epochs": state.history, "best_epoch": best}
-        aside = self.output_dir / ".training.json"
-        aside.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
-        aside.replace(self.output_dir / "training.json")
+        with replaced(self.output_dir / "training.json") as file:
+            file.write(json.dumps(content, indent=2, default=str) + "\n")
 
     def _measured(self, history: Sequence[Mapping[str, Any]]) -> dict[int, float]:
         """The metric by epoch, of those that were evaluated."""

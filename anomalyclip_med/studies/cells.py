@@ -15,6 +15,7 @@ from typing import Any
 
 from anomalyclip_med.errors import AnomalyClipMedError
 from anomalyclip_med.studies.plan import Evaluation, Training
+from anomalyclip_med.writers.files import replaced
 
 _DONE = "done.json"
 _BUNDLE = "anomalyclip_zero_shot"
@@ -81,9 +82,8 @@ def run_cell(cell: Training | Evaluation, workplace: Workplace) -> str:
             traceback.print_exc()
             return f"{type(error).__name__}: {error}"
     record = {"kind": type(cell).__name__.lower(), "files": files, "options": options}
-    aside = folder / "done.partial"
-    aside.write_text(json.dumps(record | {"seconds": time.perf_counter() - start}, indent=1, default=str) + "\n")
-    aside.replace(folder / _DONE)
+    with replaced(folder / _DONE) as file:
+        file.write(json.dumps(record | {"seconds": time.perf_counter() - start}, indent=1, default=str) + "\n")
     return ""
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from anomalyclip_med.data.datasets import data_set, prepare
 from anomalyclip_med.studies.config import Source
+from anomalyclip_med.writers.files import replaced
 
 Entry = dict[str, Any]
 
@@ -42,9 +43,8 @@ def write_datalist(name: str, source: Source, data: Path, path: Path) -> None:
     content["training"], content["test"] = divide(content.get("training", []), content["test"], source)
     content["made_from"] = made_from
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".partial")
-    aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    aside.replace(path)
+    with replaced(path) as file:
+        file.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def _changed_since(moment: float, folder: Path) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from anomalyclip_med.writers.files import replaced
+
 MEAN = "mean"
 """The class under which the mean over a target's classes stands."""
 
@@ -62,14 +64,12 @@ class Result:
 
 def write_results(results: Iterable[Result], path: Path) -> None:
     """Write CSV, a row per result, which replaces what was there when it is complete."""
-    aside = path.with_suffix(".partial")
-    with aside.open("w", newline="", encoding="utf-8") as file:
+    with replaced(path) as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Result)], lineterminator="\n")
         writer.writeheader()
         for result in results:
             row = asdict(result)
             writer.writerow(row | {"value": "" if result.value is None else repr(result.value)})
-    aside.replace(path)
 
 
 def read_results(path: Path) -> list[Result]:

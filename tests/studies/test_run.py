@@ -145,13 +145,11 @@ def test_a_cell_whose_process_dies_twice_has_failed(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(running, "ProcessPoolExecutor", Dying)
     cells = [Evaluation(key, {}, "v", "none", "t", 0, None) for key in ("a", "bad", "c")]
-    chained = Training("e", {}, {}, "s", 0, "absent source")
     plan = Plan({"d": Training("d", {}, {}, "gone", 0, None)}, cells)
     workplace = Workplace(tmp_path, tmp_path / "features", {}, {}, None, None)
     failures = running.run_cells(plan, workplace, 1, {"gone": "no such folder"})
     assert failures == {"d": "no such folder", "bad": "the process that ran it died: out of memory?"}
     assert sorted(tried) == ["a", "bad", "bad", "c"]
-    assert chained.start == "absent source"
 
 
 def test_what_ran_beside_a_process_that_died_is_not_blamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

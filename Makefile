@@ -62,7 +62,7 @@ build/offline_seed%.safetensors: configs/offline_prompts.json tools/train_offlin
 scoreboard: build/offline_seed0.safetensors build/offline_seed1.safetensors build/offline_seed2.safetensors
 	$(BIN)/python tools/scoreboard.py $^
 
-STUDIES = modules losses dpam prompts features baselines transfer_industrial transfer_medical within thyroid switches
+STUDIES = modules losses dpam prompts features baselines transfer_industrial transfer_medical within thyroid switches few_shot
 
 studies: $(VENV)/.base
 	$(BIN)/anomalyclip-med weights fetch offline

@@ -102,6 +102,7 @@ after an interruption: it goes on where it was."""
 _TRAIN_OPTIONS = (
     "section",
     "few_shot",
+    "mosaic",
     "procedural",
     "validation_section",
     "metric",
@@ -117,7 +118,7 @@ _TRAIN_OPTIONS = (
     "tracking",
 )
 _TRAIN_NEEDS = {
-    "datalist": ("root", "section", "few_shot", "validation_section"),
+    "datalist": ("root", "section", "few_shot", "mosaic", "validation_section"),
     "validation_section": ("metric", "patience"),
     "cache": ("cache_dtype",),
 }
@@ -496,6 +497,9 @@ def _add_train(commands: Any) -> None:
     )
     option("--section", metavar="NAME", help="of the list, to learn from (default: training)")
     option("--few-shot", type=positive, metavar="K", help="learn from K images of each class and label (default: all)")
+    option(
+        "--mosaic", type=float, metavar="SHARE", help="of images that are four of their class, as VAND has (default: 0)"
+    )
     option("--validation-section", metavar="NAME", help="of the list, to choose the best epoch by (default: none)")
     option("--metric", metavar="NAME", help="what is best: image_auroc (default), image_ap, pixel_auroc, _ap, _aupro")
     option("--patience", type=positive, metavar="EPOCHS", help="without a better metric, then training ends")

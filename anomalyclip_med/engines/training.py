@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from anomalyclip_med.data.datalist import NO_CLASS
 from anomalyclip_med.data.procedural import ProceduralDataset, Settings
 from anomalyclip_med.engines.evaluation import evaluation_items
+from anomalyclip_med.engines.mosaic import draw_mosaics, tile
 from anomalyclip_med.errors import ConfigurationError, ScanError
 from anomalyclip_med.losses import LossTerms, Targets, TrainingOutput
 from anomalyclip_med.networks import Detector, Features
@@ -34,7 +35,8 @@ class LabelledImages(torch.utils.data.Dataset[Item]):
         section: which list.
         transform: reads the image under ``image`` and the mask under ``mask`` of each entry.
         few_shot: so many images of each class and label, chosen by the seed; None for all.
-        seed: of that choice.
+        mosaic: share of the images in whose place four of their class stand, see :mod:`.mosaic`; chosen by the seed.
+        seed: of these choices.
 
     Raises:
         ConfigurationError: the data list is wrong, or has fewer images of a class and label.
@@ -48,6 +50,7 @@ class LabelledImages(torch.utils.data.Dataset[Item]):
         section: str,
         transform: Callable[[Item], Item],
         few_shot: int | None = None,
+        mosaic: float = 0.0,
         seed: int = 0,
     ) -> None:
         self._entries = evaluation_items(datalist, root, section)
@@ -56,6 +59,9 @@ class LabelledImages(torch.utils.data.Dataset[Item]):
         if few_shot is not None:
             self._chosen = self._choose(few_shot, seed)
             self._entries = [self._entries[i] for i in self._chosen]
+        if not 0 <= mosaic <= 1:
+            raise ConfigurationError(f"mosaic={mosaic!r} must be a share in [0, 1]")
+        self._mosaics = draw_mosaics([entry["class"] for entry in self._entries], mosaic, seed)
         self._read = Dataset(self._entries, transform)
         self.labels = {entry["label"] for entry in self._entries}
         self.marked = any(e["label"] == 1 and e["mask"] is not None for e in self._entries)
@@ -64,14 +70,25 @@ class LabelledImages(torch.utils.data.Dataset[Item]):
         return len(self._entries)
 
     def __getitem__(self, index: int) -> Item:
+        parts = [self._one(i) for i in self._mosaics.get(index, [index])]
+        if len(parts) == 1:
+            return {**parts[0], **self.about(index)}
+        return {
+            "image": tile([part["image"] for part in parts]),
+            "mask": tile([part["mask"] for part in parts], nearest=True),
+            "label": max(part["label"] for part in parts),
+            "known": all(part["known"] for part in parts),
+            **self.about(index),
+        }
+
+    def _one(self, index: int) -> Item:
         item = self._read[index]
         if item["failure"]:
             raise ScanError(item["failure"])  # else a black image would be learned from, or measured on
         label = int(item["label"])
         known = label == 0 or bool(item["has_mask"])
         mask = item["mask"] if label else torch.zeros_like(item["mask"])  # a normal image's mask does not count
-        record = {"image": item["image"].as_tensor(), "mask": mask, "label": label, "known": known}
-        return {**record, **self.about(index)}
+        return {"image": item["image"].as_tensor(), "mask": mask, "label": label, "known": known}
 
     def about(self, index: int) -> dict[str, str]:
         """What the data list tells of an image: ``name``, ``class`` and ``group``."""
@@ -90,10 +107,16 @@ class LabelledImages(torch.utils.data.Dataset[Item]):
     def describe(self) -> dict[str, Any]:
         """Which images these are, as plain values; those chosen of more by their places in the section, from 0."""
         about = {"datalist_sha256": file_sha256(self._datalist), "section": self._section, "images": len(self)}
-        return about if self._chosen is None else {**about, "chosen": self._chosen}
+        chosen = {} if self._chosen is None else {"chosen": self._chosen}
+        return {**about, **chosen, **({"mosaics": len(self._mosaics)} if self._mosaics else {})}
 
     def identity(self, index: int) -> Any:
         """What an item is made from, as plain values: hashes of the files, the masks' rule and the label."""
+        if index in self._mosaics:
+            return {"mosaic": [self._identity(i) for i in self._mosaics[index]]}
+        return self._identity(index)
+
+    def _identity(self, index: int) -> Any:
         entry = self._entries[index]
         scans = [entry["image"], *(entry["mask"] or ())]
         hashes = [[file_sha256(file) for file in dict.fromkeys(scan.files)] for scan in scans]
@@ -164,16 +187,19 @@ def training_images(
     size: int = 518,
     settings: dict[str, Any] | None = None,
     few_shot: int | None = None,
+    mosaic: float = 0.0,
 ) -> LabelledImages | ProceduralImages:
     """Images of a data list's section, or ``procedural`` drawn ones where that is above 0.
 
     Raises:
-        ConfigurationError: few of the drawn images are asked for; or see :class:`LabelledImages`.
+        ConfigurationError: few or mosaics of the drawn images are asked for; or see :class:`LabelledImages`.
     """
     if not procedural:
-        return LabelledImages(datalist, root, section, transform, few_shot, seed)
+        return LabelledImages(datalist, root, section, transform, few_shot, mosaic, seed)
     if few_shot is not None:
         raise ConfigurationError("few_shot chooses from a data list: for fewer drawn images lower procedural")
+    if mosaic:
+        raise ConfigurationError("mosaic is of the images of a data list, not of drawn ones")
     return ProceduralImages(procedural, seed, size, settings)
 
 

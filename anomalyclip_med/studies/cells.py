@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import random
 import sys
 import time
 import traceback
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anomalyclip_med.errors import AnomalyClipMedError
+from anomalyclip_med.errors import AnomalyClipMedError, ConfigurationError
 from anomalyclip_med.studies.plan import Evaluation, Training
 from anomalyclip_med.writers.files import replaced
 
@@ -66,13 +67,13 @@ def run_cell(cell: Training | Evaluation, workplace: Workplace) -> str:
 
     folder = workplace.cell(cell.key)
     folder.mkdir(parents=True, exist_ok=True)
-    files, options = _training(cell, workplace) if isinstance(cell, Training) else _evaluation(cell, workplace)
-    if workplace.device:
-        options["device"] = workplace.device
     start = time.perf_counter()
     with _into(folder / "log.txt"):
-        print("options:", json.dumps(options, default=str), flush=True)
         try:
+            files, options = _training(cell, workplace) if isinstance(cell, Training) else _evaluation(cell, workplace)
+            if workplace.device:
+                options["device"] = workplace.device
+            print("options:", json.dumps(options, default=str), flush=True)
             run_bundle(_BUNDLE, files, output_dir=str(folder), **options)
         except AnomalyClipMedError as error:
             print(f"failed: {error}")
@@ -124,10 +125,29 @@ def _evaluation(cell: Evaluation, workplace: Workplace) -> tuple[list[str], dict
         **cell.options,
         "prompts": str(prompts) if prompts else None,
         "seed": cell.seed,
+        "references": references(cell, workplace),
         "datalist": str(workplace.datalist(cell.target)),
         "dataset_dir": workplace.roots[cell.target],
         "section": "test",
     }
+
+
+def references(cell: Evaluation, workplace: Workplace) -> list[str] | None:
+    """Files of normal images of the target that are not measured on, drawn by the seed; None for none.
+
+    Raises:
+        ConfigurationError: there are too few, or they are of several classes.
+    """
+    if not cell.references:
+        return None
+    entries = json.loads(workplace.datalist(cell.target).read_text(encoding="utf-8"))["training"]
+    if len({entry["class"] for entry in entries}) > 1:
+        raise ConfigurationError(f"{cell.target}: references are of one class, and it has several")
+    normal = sorted(entry["image"] for entry in entries if entry["label"] == 0)
+    if len(normal) < cell.references:
+        raise ConfigurationError(f"{cell.target}: {len(normal)} normal images are kept apart, not {cell.references}")
+    root = Path(workplace.roots[cell.target])
+    return [str(root / image) for image in random.Random(cell.seed).sample(normal, cell.references)]
 
 
 @contextlib.contextmanager

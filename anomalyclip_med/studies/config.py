@@ -62,6 +62,20 @@ class Source(_Strict):
         return self.learn_from == "training" or self.split is not None
 
 
+class Recipe(_Strict):
+    """How a method is trained where it is not trained as all others are.
+
+    Attributes:
+        method: see :func:`anomalyclip_med.create_model`.
+        source: name in the profile of the only data set that this is for; None for any.
+        training: options of the training, above those of the profile.
+    """
+
+    method: str
+    source: str | None = None
+    training: dict[str, Any]
+
+
 class Profile(_Strict):
     """What a study runs on: the backbone, the images, and how much of everything.
 
@@ -70,6 +84,7 @@ class Profile(_Strict):
         model: options of the detectors, below those of the variants.
         methods: further ones by method, between these two.
         training: options of the training, below those of the variants.
+        recipes: others between these two, of one method; of several that fit, a later one is above an earlier one.
         seeds: of the random starts, the drawn images and the orders of the images; samples and splits are the same for
             all.
         data: the data sets that are there.
@@ -80,13 +95,16 @@ class Profile(_Strict):
     model: dict[str, Any] = {}
     methods: dict[str, dict[str, Any]] = {}
     training: dict[str, Any] = {}
+    recipes: tuple[Recipe, ...] = ()
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     data: Annotated[dict[str, Source], Field(min_length=1)]
     groups: dict[str, tuple[str, ...]] = {}
 
     @model_validator(mode="after")
     def _check(self) -> Profile:
-        _check_methods(self.methods)
+        _check_methods([*self.methods, *(recipe.method for recipe in self.recipes)])
+        if unknown := [r.source for r in self.recipes if r.source is not None and r.source not in self.data]:
+            raise ValueError(f"recipes: no such data set: {', '.join(unknown)}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: one stands there twice")
         for name, source in self.data.items():
@@ -134,6 +152,8 @@ class Variant(_Strict):
         model: its options there.
         training: options of the bundle's training, by their names in ``train.json``.
         train: whether it learns at all; false measures the random start.
+        references: so many normal images of the target, from the part that is not measured on, which patches are
+            compared with; others for each seed.
         published: method whose published figures stand beside, in the name of ``published_results.csv``; None where
             the variant is not what was published.
         paper: figures of the paper's ablation tables, in percent, by metric, which stand beside ours of MVTec AD.
@@ -143,8 +163,14 @@ class Variant(_Strict):
     model: dict[str, Any] = {}
     training: dict[str, Any] = {}
     train: bool = True
+    references: Annotated[int, Field(ge=0)] = 0
     published: str | None = None
     paper: dict[Metric, float] = {}
+
+    @property
+    def seeded(self) -> bool:
+        """Whether a result depends on the seed."""
+        return bool(METHODS[self.method].losses or self.references)
 
     @model_validator(mode="after")
     def _check(self) -> Variant:

@@ -13,6 +13,7 @@ from typing import Any
 
 from anomalyclip_med.data.datasets import data_set, prepare
 from anomalyclip_med.studies.config import Source
+from anomalyclip_med.weights import file_sha256
 from anomalyclip_med.writers.files import replaced
 
 Entry = dict[str, Any]
@@ -41,6 +42,10 @@ def write_datalist(name: str, source: Source, data: Path, path: Path) -> None:
             return
     content = prepare(source.dataset or name, folder, masks).datalist()
     content["training"], content["test"] = divide(content.get("training", []), content["test"], source)
+    # An image's hash is in its entry; with these, the list is another one when a mask changes.
+    listed = [entry["mask"] or [] for entry in content["training"] + content["test"]]
+    files = {file for names in listed for file in ([names] if isinstance(names, str) else names)}
+    content["masks_sha256"] = {file: file_sha256(folder / file) for file in sorted(files)}
     content["made_from"] = made_from
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced(path) as file:

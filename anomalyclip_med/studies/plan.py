@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from anomalyclip_med import __version__
@@ -14,6 +15,7 @@ from anomalyclip_med.bundle import bundle_dir
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.factory import METHODS
 from anomalyclip_med.studies.config import Study, Variant
+from anomalyclip_med.weights import file_sha256
 
 NOTHING = "none"
 """The source of a variant that learns nothing."""
@@ -53,8 +55,9 @@ class Evaluation:
         variant: name in the study.
         source: what was learned from, as the tables have it.
         target: name in the profile of what is measured on.
-        seed: of the training, or of the random start.
+        seed: of the training, or of the random start; and of the references.
         training: key of the training; None where nothing was learned.
+        references: normal images of the target that patches are compared with.
     """
 
     key: str
@@ -64,6 +67,7 @@ class Evaluation:
     target: str
     seed: int
     training: str | None
+    references: int
 
 
 @dataclass(frozen=True)
@@ -99,23 +103,30 @@ def make_plan(study: Study, hashes: Mapping[str, str]) -> Plan:
     evaluations: list[Evaluation] = []
     targets = list(dict.fromkeys(name for entry in study.measure_on for name in study.profile.members(entry)))
     for name, variant in study.variants.items():
-        options, training_options = _options(study, name, variant)
+        options = _options(study, name, variant)
+        weights = _local_weights(options["clip"])
         learns = bool(METHODS[variant.method].losses)
         chains = list(_chains(study)) if learns and variant.train else [()]
-        for chain, seed in product(chains, study.profile.seeds if learns else (0,)):
+        for chain, seed in product(chains, study.profile.seeds if variant.seeded else (0,)):
             start = None
             for source in chain:
                 images = study.profile.data[source].procedural or hashes[source]
-                content = [options, training_options, images, seed, start]
-                key = _key("training", content)
-                trainings[key] = Training(key, options, training_options, source, seed, start)
+                training = _training_options(study, name, variant, source)
+                key = _key("training", [options, weights, training, images, seed, start])
+                trainings[key] = Training(key, options, training, source, seed, start)
                 start = key
             for target in targets:
                 if any(_leaks(study, source, target) for source in chain):
                     continue
-                key = _key("evaluation", [options, hashes[target], seed if learns else 0, start])
+                references = variant.references
+                if references and not study.profile.data[target].disjoint:
+                    raise ConfigurationError(
+                        f"{study.name}: variant {name!r}: no part of {target} is kept apart for the references: "
+                        "give it a split, or learn_from: training"
+                    )
+                key = _key("evaluation", [options, weights, hashes[target], seed, start, references])
                 label = " > ".join(chain) or NOTHING
-                evaluations.append(Evaluation(key, options, name, label, target, seed, start))
+                evaluations.append(Evaluation(key, options, name, label, target, seed, start, references))
     if drawn := [name for name in targets if study.profile.data[name].procedural]:
         raise ConfigurationError(f"{study.name}: measure_on: {', '.join(drawn)} is drawn, for learning only")
     if not evaluations:
@@ -147,23 +158,40 @@ def _leaks(study: Study, source: str, target: str) -> bool:
     return study.profile.shared(source, target) and not apart
 
 
-def _options(study: Study, name: str, variant: Variant) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options of the detector, and of its training."""
+def _options(study: Study, name: str, variant: Variant) -> dict[str, Any]:
+    """Options of the detector."""
     profile = study.profile
-    model = {
-        "clip": profile.clip,
-        **profile.model,
-        **profile.methods.get(variant.method, {}),
-        **variant.model,
-    }
-    training = {**profile.training, **variant.training}
-    configs = bundle_dir("anomalyclip_zero_shot") / "configs"
-    inference, train = (json.loads((configs / f).read_text(encoding="utf-8")) for f in ("inference.json", "train.json"))
-    known = {"model": set(inference["detector"]) - {"_target_"}, "training": {k for k in train if "#" not in k}}
-    for kind, given in (("model", model), ("training", training)):
-        if unknown := sorted(given.keys() - (known[kind] - _OF_THE_RUN)):
-            raise ConfigurationError(f"{study.name}: variant {name!r}: unknown option of {kind}: {', '.join(unknown)}")
-    return {"method": variant.method, **model}, training
+    of_method = profile.methods.get(variant.method, {})
+    model = {"clip": profile.clip, **profile.model, **of_method, **variant.model}
+    _check_known(study, name, "model", model, set(_config("inference.json")["detector"]) - {"_target_"})
+    return {"method": variant.method, **model}
+
+
+def _training_options(study: Study, name: str, variant: Variant, source: str) -> dict[str, Any]:
+    """Options of the training on one source."""
+    training = dict(study.profile.training)
+    for recipe in study.profile.recipes:
+        if recipe.method == variant.method and recipe.source in (None, source):
+            training |= recipe.training
+    training |= variant.training
+    _check_known(study, name, "training", training, {key for key in _config("train.json") if "#" not in key})
+    return training
+
+
+def _config(file: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((bundle_dir("anomalyclip_zero_shot") / "configs" / file).read_text("utf-8"))
+    return content
+
+
+def _check_known(study: Study, name: str, kind: str, given: Mapping[str, Any], known: set[str]) -> None:
+    if unknown := sorted(given.keys() - (known - _OF_THE_RUN)):
+        raise ConfigurationError(f"{study.name}: variant {name!r}: unknown option of {kind}: {', '.join(unknown)}")
+
+
+def _local_weights(clip: str) -> str | None:
+    """SHA-256 of a backbone that is a file, which may change; what has a name does not."""
+    path = Path(clip).expanduser()
+    return file_sha256(path) if path.is_file() else None
 
 
 def _key(kind: str, content: Any) -> str:

@@ -34,6 +34,7 @@ class Result:
         clip_sha256: of its weights.
         trained: whether the backbone and what the variant learns have been trained.
         prompts_sha256: of the learned tensors; "" where nothing is learned.
+        learned_from_sha256: of the data lists that were learned from, joined as the source; "" for drawn images.
         datalist_sha256: of the target's data list.
         package_version: of anomalyclip_med.
         cell: folder of the cell, which has everything else.
@@ -56,6 +57,7 @@ class Result:
     clip_sha256: str
     trained: bool
     prompts_sha256: str
+    learned_from_sha256: str
     datalist_sha256: str
     package_version: str
     cell: str

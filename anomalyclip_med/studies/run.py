@@ -206,6 +206,7 @@ def gather(
             "target": cell.target,
             "dataset": source.dataset or cell.target,
             "seed": cell.seed,
+            "learned_from_sha256": " > ".join(hashes[name] for name in cell.source.split(" > ") if name in hashes),
             "datalist_sha256": hashes[cell.target],
             "package_version": __version__,
             "cell": folder.relative_to(workplace.folder).as_posix(),

@@ -13,9 +13,9 @@ from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from anomalyclip_med.engines import LabelledImages, PromptTraining, prepare_batch
+from anomalyclip_med.engines import LabelledImages, PromptTraining, prepare_batch, remember
 from anomalyclip_med.factory import create_model
-from anomalyclip_med.studies.cells import Workplace
+from anomalyclip_med.studies.cells import Workplace, references
 from anomalyclip_med.studies.config import Study
 from anomalyclip_med.studies.figures import comparison_sheet
 from anomalyclip_med.studies.plan import Evaluation, Plan
@@ -51,6 +51,7 @@ def _write_sheet(target: str, cells: Mapping[str, Evaluation], workplace: Workpl
     for variant, cell in cells.items():
         prompts = workplace.cell(cell.training) / "prompts.safetensors" if cell.training else None
         detector = create_model(**cell.options, prompts=prompts, seed=cell.seed)
+        remember(detector, references(cell, workplace), LoadSliced("image"), "cpu")
         network = PromptTraining(detector).eval()
         size = detector.image_size
         transform = Compose([LoadSliced("image"), ResizeSliced("image", size), LoadMaskd("mask", size)])

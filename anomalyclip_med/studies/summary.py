@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from anomalyclip_med.errors import ConfigurationError
-from anomalyclip_med.factory import METHODS
 from anomalyclip_med.studies.config import Axis, Study
 from anomalyclip_med.studies.plan import NOTHING
 from anomalyclip_med.studies.results import MEAN, Result
@@ -108,8 +107,7 @@ def summarise(results: Iterable[Result], study: Study) -> dict[Key, Summary]:
         for metric in defined.get(target) or wished:
             values.setdefault(Key(variant, source, target, metric), {})
     seeds = {
-        name: frozenset(study.profile.seeds if METHODS[variant.method].losses else (0,))
-        for name, variant in study.variants.items()
+        name: frozenset(study.profile.seeds if variant.seeded else (0,)) for name, variant in study.variants.items()
     }
     return {
         key: Summary(

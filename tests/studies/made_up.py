@@ -46,6 +46,7 @@ def made_up_result(
         "clip_sha256": "0123456789abcdef" * 4,
         "trained": True,
         "prompts_sha256": "",
+        "learned_from_sha256": "",
         "datalist_sha256": "",
         "package_version": "0.1.0",
         "cell": "cells/0",

@@ -98,6 +98,7 @@ def test_sections(tmp_path: Path) -> None:
     write_datalist("headct", source, tmp_path / "data", path)
     assert path.read_bytes() == before  # a file may have been added
     os.utime(folder, (0, 0))
+    assert content["masks_sha256"] == {}
     write_datalist("headct", Source(folder="HeadCT", images=1), tmp_path / "data", path)
     assert len(json.loads(path.read_text())["test"]) == 2
 
@@ -106,3 +107,24 @@ def test_expected_images() -> None:
     assert expected_images("headct", Source(folder="x")) == (200, 200)
     assert expected_images("headct", Source(folder="x", split=0.25)) == (50, 150)
     assert expected_images("headct", Source(folder="x", images=24)) == (48, 48)
+
+
+def test_a_list_is_another_one_when_a_mask_changes(tmp_path: Path) -> None:
+    picture = np.arange(400, dtype=np.uint8).reshape(20, 20)
+    for name, content in (
+        ("test/good/0", picture),
+        ("test/bad/0", picture.T),
+        ("ground_truth/bad/0_mask", 255 * (picture > 99)),
+    ):
+        path = tmp_path / "MVTec" / "bottle" / f"{name}.png"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(content.astype(np.uint8)).save(path)
+    lists = []
+    for threshold in (99, 120):
+        Image.fromarray(255 * (picture > threshold).astype(np.uint8)).save(path)
+        write_datalist("mvtec", Source(folder="MVTec"), tmp_path, tmp_path / f"{threshold}.json")
+        lists.append(json.loads((tmp_path / f"{threshold}.json").read_text()))
+    hashes = [content.pop("masks_sha256") for content in lists]
+    assert lists[0] == lists[1]
+    assert hashes[0].keys() == hashes[1].keys() == {"bottle/ground_truth/bad/0_mask.png"}
+    assert hashes[0] != hashes[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from anomalyclip_med.errors import ConfigurationError
@@ -74,6 +76,53 @@ def test_options_go_from_the_profile_to_the_method_to_the_variant() -> None:
     window = next(e for e in plan.evaluations if e.variant == "window")
     assert window.options["clip"] == "ViT-B-16-plus-240/laion400m_e31"
     assert window.options["image_size"] == 240
+
+
+def test_a_recipe_is_of_one_method_and_maybe_one_source() -> None:
+    study = made_up_study(
+        variants={"ours": {}, "VAND": {"method": "vand"}, "longer": {"method": "vand", "training": {"epochs": 99}}},
+        learn_from=["mvtec", "visa"],
+        profile={
+            "seeds": [0],
+            "training": {"epochs": 5, "batch_size": 4},
+            "recipes": [
+                {"method": "vand", "training": {"epochs": 15}},
+                {"method": "vand", "source": "mvtec", "training": {"epochs": 3, "mosaic": 0.2}},
+            ],
+        },
+    )
+    plan = planned(study)
+    found = {(e.variant, e.source): plan.trainings[e.training].training for e in plan.evaluations if e.training}
+    ours, other = {"epochs": 5, "batch_size": 4}, {"epochs": 15, "batch_size": 4}
+    mosaic = {"epochs": 3, "batch_size": 4, "mosaic": 0.2}
+    assert found == {
+        ("ours", "mvtec"): ours,
+        ("ours", "visa"): ours,
+        ("VAND", "mvtec"): mosaic,
+        ("VAND", "visa"): other,
+        ("longer", "mvtec"): mosaic | {"epochs": 99},
+        ("longer", "visa"): other | {"epochs": 99},
+    }
+
+
+def test_references_have_seeds_and_a_part_that_is_kept_apart() -> None:
+    variants = {"none": {"method": "winclip"}, "two": {"method": "winclip", "references": 2}}
+    halves = {"data": {"mvtec": {"folder": "a"}, "headct": {"folder": "b", "split": 0.5}}}
+    plan = planned(made_up_study(variants=variants, measure_on=["headct"], profile=halves))
+    found = [(e.variant, e.seed, e.references) for e in plan.evaluations]
+    assert found == [("none", 0, 0), *(("two", seed, 2) for seed in (0, 1, 2))]
+    assert len(plan.cells) == 4
+    with pytest.raises(ConfigurationError, match="'two': no part of headct is kept apart"):
+        planned(made_up_study(variants=variants, measure_on=["headct"]))
+
+
+def test_a_backbone_that_is_a_file_is_known_by_its_content(tmp_path: Path) -> None:
+    study = made_up_study(profile={"clip": str(tmp_path / "clip.safetensors")})
+    keys = []
+    for content in (b"1", b"2"):
+        (tmp_path / "clip.safetensors").write_bytes(content)
+        keys.append(set(planned(study).cells))
+    assert not keys[0] & keys[1]
 
 
 def test_a_cells_key_is_of_all_that_it_depends_on() -> None:

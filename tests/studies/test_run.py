@@ -144,7 +144,7 @@ def test_a_cell_whose_process_dies_twice_has_failed(tmp_path: Path, monkeypatch:
             return future
 
     monkeypatch.setattr(running, "ProcessPoolExecutor", Dying)
-    cells = [Evaluation(key, {}, "v", "none", "t", 0, None) for key in ("a", "bad", "c")]
+    cells = [Evaluation(key, {}, "v", "none", "t", 0, None, 0) for key in ("a", "bad", "c")]
     plan = Plan({"d": Training("d", {}, {}, "gone", 0, None)}, cells)
     workplace = Workplace(tmp_path, tmp_path / "features", {}, {}, None, None)
     failures = running.run_cells(plan, workplace, 1, {"gone": "no such folder"})
@@ -186,7 +186,7 @@ def test_what_ran_beside_a_process_that_died_is_not_blamed(tmp_path: Path, monke
                 self.running[key].set_result("")
 
     monkeypatch.setattr(running, "ProcessPoolExecutor", Dying)
-    cells = [Evaluation(key, {}, "v", "none", "t", 0, None) for key in ("beside", "bad", "c", "d")]
+    cells = [Evaluation(key, {}, "v", "none", "t", 0, None, 0) for key in ("beside", "bad", "c", "d")]
     workplace = Workplace(tmp_path, tmp_path / "features", {}, {}, None, None)
     failures = running.run_cells(Plan({}, cells), workplace, 3, {})
     assert failures == {"bad": "the process that ran it died: out of memory?"}

@@ -74,8 +74,8 @@ studies: $(VENV)/.base
 
 bench: $(VENV)/.dev
 	$(BIN)/anomalyclip-med weights fetch offline
-	$(BIN)/python benchmarks/forward.py --clip offline --image-size 224 448 --batch-size 1
-	$(BIN)/python benchmarks/forward.py --image-size 518
+	$(BIN)/python benchmarks/forward.py --clip offline-text --image-size 224
+	$(BIN)/python benchmarks/forward.py
 	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/streaming.py --slices 300

@@ -14,9 +14,9 @@ from anomalyclip_med.backbones.offline import OFFLINE_NAME
 from anomalyclip_med.baselines import CLIP, CLIPAC, VAND, CoOp, WinCLIP
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.networks.anomalyclip import AnomalyCLIP, ScoreSource
+from anomalyclip_med.networks.blocks import DPAMAttention
 from anomalyclip_med.networks.checkpoint import load_prompts, read_prompts
 from anomalyclip_med.networks.detector import Detector
-from anomalyclip_med.networks.dpam import DPAMAttention
 from anomalyclip_med.networks.prompts import PromptConfig
 from anomalyclip_med.networks.views import Views
 from anomalyclip_med.weights import SHIPPED, resolve_prompts

@@ -13,8 +13,8 @@ from anomalyclip_med.backbones import Backbone
 from anomalyclip_med.baselines.ensemble import PromptEnsemble, text_tower_of
 from anomalyclip_med.baselines.vision import PlainVisionTower
 from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.networks.blocks import DPAMAttention
 from anomalyclip_med.networks.detector import Detector, DetectorOutput
-from anomalyclip_med.networks.dpam import DPAMAttention
 from anomalyclip_med.networks.maps import Upsampling, abnormal_log_odds
 from anomalyclip_med.networks.views import Features, Views
 

@@ -8,7 +8,8 @@ import torch
 from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
-from anomalyclip_med.networks.dpam import DPAMAttention, DPAMVisionTransformer
+from anomalyclip_med.networks.blocks import DPAMAttention
+from anomalyclip_med.networks.dpam import DPAMVisionTransformer
 
 
 class PlainVisionTower(DPAMVisionTransformer):

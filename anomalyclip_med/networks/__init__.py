@@ -1,9 +1,10 @@
 """Tensors in, tensors out: the DPAM vision transformer, the prompt learner, AnomalyCLIP, prompt checkpoints."""
 
 from anomalyclip_med.networks.anomalyclip import AnomalyCLIP, ScoreSource
+from anomalyclip_med.networks.blocks import DPAMAttention
 from anomalyclip_med.networks.checkpoint import LearnedPrompts, load_prompts, read_prompts, save_prompts
 from anomalyclip_med.networks.detector import Detector, DetectorOutput, TrainingOutput
-from anomalyclip_med.networks.dpam import DPAMAttention, DPAMVisionTransformer
+from anomalyclip_med.networks.dpam import DPAMVisionTransformer
 from anomalyclip_med.networks.embeddings import StateEmbeddings
 from anomalyclip_med.networks.prompts import PromptConfig, PromptLearner
 from anomalyclip_med.networks.single_tensor import SingleTensorDetector

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from anomalyclip_med.backbones import Backbone
 from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.networks.blocks import DPAMAttention
 from anomalyclip_med.networks.detector import Detector, DetectorOutput, TrainingOutput
-from anomalyclip_med.networks.dpam import DPAMAttention, DPAMVisionTransformer
+from anomalyclip_med.networks.dpam import DPAMVisionTransformer
 from anomalyclip_med.networks.embeddings import StateEmbeddings
 from anomalyclip_med.networks.maps import (
     Upsampling,

@@ -9,24 +9,14 @@ MLP follows. Image features come from the original path, patch features from the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 
 import torch
-import torch.nn.functional as F
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.networks.blocks import DPAMAttention, run_block
 from anomalyclip_med.networks.vision import VisionTower
-
-
-class DPAMAttention(StrEnum):
-    """Which projection attends to itself in the side path; ``OFF`` takes patch features from the original path."""
-
-    VV = "vv"
-    QQ = "qq"
-    KK = "kk"
-    OFF = "off"
 
 
 def dpam_blocks(dpam_layers: int | Sequence[int], depth: int) -> range:
@@ -102,35 +92,22 @@ class DPAMVisionTransformer(VisionTower):
         """Run both paths.
 
         Returns:
-            Tokens (B, 1 + P, D) as they leave the blocks: of the original path after the last one, and of the side path
-            after each feature layer.
+            Of the original path after the last block the class token (B, 1, D), or all tokens; of the side path the
+            tokens (B, 1 + P, D) after each feature layer.
         """
-        tokens = local = self.embed(images)
+        tokens = self.embed(images)
+        side: Tensor | None = None
         layers = []
         for number, block in enumerate(self.visual.transformer.resblocks, start=1):
-            if number in self.dpam_blocks:
-                tokens, local = self._dual_path(block, tokens, local)
+            beside = number in self.dpam_blocks
+            if beside and side is None:
+                side = tokens
+            # Behind the last block, only a layer of the original path needs more of it than the class token.
+            class_only = number == self.depth and (side is not None or number not in self.feature_layers)
+            if beside:
+                tokens, side = run_block(block, tokens, side, self.dpam, class_only)
             else:
-                past_side_path = len(self.dpam_blocks) > 0 and number > self.dpam_blocks[-1]
-                tokens = block(tokens)
-                local = local if past_side_path else tokens
+                tokens, _ = run_block(block, tokens, class_only=class_only)
             if number in self.feature_layers:
-                layers.append(local)
+                layers.append(tokens if side is None else side)
         return tokens, layers
-
-    def _dual_path(self, block: ResidualAttentionBlock, tokens: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
-        """One block on the original path, its self-similar attention added to the side path."""
-        attention = block.attn
-        heads = attention.num_heads
-        projected = F.linear(block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias)
-        # (B, N, 3 D) -> three of (B, heads, N, D / heads)
-        q, k, v = projected.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        similar = {DPAMAttention.VV: v, DPAMAttention.QQ: q, DPAMAttention.KK: k}[self.dpam]
-
-        def attend(query: Tensor, key: Tensor) -> Tensor:
-            mixed = F.scaled_dot_product_attention(query, key, v).transpose(1, 2).flatten(2)
-            return block.ls_1(attention.out_proj(mixed))
-
-        local = local + attend(similar, similar)
-        tokens = tokens + attend(q, k)
-        return tokens + block.ls_2(block.mlp(block.ln_2(tokens))), local

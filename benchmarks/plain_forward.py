@@ -51,8 +51,8 @@ def _block(block: Any, tokens: Tensor, local: Tensor, two_paths: bool) -> tuple[
     if two_paths:
         similar = ((v @ v.mT) * scale).softmax(dim=-1)
         mixed = (similar @ v).transpose(1, 2).reshape(batch, count, width)
-        local = attention.out_proj(mixed) + local
+        local = block.ls_1(attention.out_proj(mixed)) + local
     mixed = (original @ v).transpose(1, 2).reshape(batch, count, width)
-    tokens = attention.out_proj(mixed) + tokens
-    tokens = tokens + block.mlp(block.ln_2(tokens))
+    tokens = block.ls_1(attention.out_proj(mixed)) + tokens
+    tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
     return tokens, local if two_paths else tokens

@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint
 BUNDLE := bundles/anomalyclip_zero_shot
 JOBS ?= 2
 
-.PHONY: help venv demo test test-slow lint offline-prompts scoreboard studies bench clean
+.PHONY: help venv demo test test-slow lint offline-prompts scoreboard studies tutorials bench clean
 
 help:
 	@echo "make demo       install, then score real scans with the zero-shot bundle into demo/output"
@@ -15,6 +15,7 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make scoreboard  accuracy of three seeds on the real data sets in ANOMALYCLIP_MED_DATA"
 	@echo "make studies     all comparisons, ablations and transfers at a laptop's size, JOBS=2 at a time"
+	@echo "make tutorials  run all tutorials, into build/tutorials"
 	@echo "make bench      benchmarks, printed as a table"
 	@echo "make offline-prompts  train the shipped embeddings again, from procedural images alone"
 	@echo "make clean      remove the environment and everything made"
@@ -29,6 +30,10 @@ $(VENV)/.python:
 $(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/.python
 	$(INSTALL) --editable .
 	@touch $@
+
+$(VENV)/.tutorials: pyproject.toml constraints.txt | $(VENV)/.python
+	$(INSTALL) --editable '.[tutorials]'
+	@touch $@ $(VENV)/.base
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.python
 	$(INSTALL) --editable '.[dev]'
@@ -71,6 +76,17 @@ studies: $(VENV)/.base
 			--features build/studies/features --jobs $(JOBS) || exit 1; \
 	done
 	$(BIN)/python tools/studies_page.py $(STUDIES:%=build/studies/%/report.md)
+
+# Progress bars and warnings with the paths of this machine have no place on a page.
+NBCONVERT = PATH="$(CURDIR)/$(BIN):$$PATH" TQDM_DISABLE=1 PYTHONWARNINGS=ignore $(BIN)/python -m jupyter nbconvert
+
+tutorials: $(VENV)/.tutorials
+	$(BIN)/anomalyclip-med weights fetch offline
+	rm -rf build/tutorials
+	mkdir -p build/tutorials
+	cp tutorials/*.ipynb tutorials/drawn.py build/tutorials
+	$(NBCONVERT) --to notebook --execute --inplace --coalesce-streams build/tutorials/*.ipynb
+	$(NBCONVERT) --to markdown build/tutorials/*.ipynb
 
 bench: $(VENV)/.dev
 	$(BIN)/anomalyclip-med weights fetch offline

@@ -30,7 +30,7 @@ def head_volume(
         seed: of everything that differs from head to head.
         slices: from the base of the skull upwards, 5 mm apart.
         side: of a slice in pixels of 230 mm / ``side``.
-        at: height of a bleeding's middle, 0 for the lowest and 1 for the highest slice; None for a drawn one.
+        at: height of a bleeding's middle, 0 for the lowest and 1 for the highest slice; None for a random one.
 
     Returns:
         Hounsfield units and the haemorrhage's mask, both (slices, rows, columns): head first, the face up.

@@ -15,7 +15,7 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make scoreboard  accuracy of three seeds on the real data sets in ANOMALYCLIP_MED_DATA"
 	@echo "make studies     all comparisons, ablations and transfers at a laptop's size, JOBS=2 at a time"
-	@echo "make tutorials  run all tutorials, into build/tutorials"
+	@echo "make tutorials  run all tutorials into build/tutorials, JOBS=2 at a time"
 	@echo "make bench      benchmarks, printed as a table"
 	@echo "make offline-prompts  train the shipped embeddings again, from procedural images alone"
 	@echo "make clean      remove the environment and everything made"
@@ -78,14 +78,16 @@ studies: $(VENV)/.base
 	$(BIN)/python tools/studies_page.py $(STUDIES:%=build/studies/%/report.md)
 
 # Progress bars and warnings with the paths of this machine have no place on a page.
-NBCONVERT = PATH="$(CURDIR)/$(BIN):$$PATH" TQDM_DISABLE=1 PYTHONWARNINGS=ignore $(BIN)/python -m jupyter nbconvert
+NBCONVERT = $(BIN)/python -m jupyter nbconvert --log-level WARN
+RUN_NOTEBOOK = $(NBCONVERT) --to notebook --execute --inplace --coalesce-streams
 
 tutorials: $(VENV)/.tutorials
 	$(BIN)/anomalyclip-med weights fetch offline
 	rm -rf build/tutorials
 	mkdir -p build/tutorials
 	cp tutorials/*.ipynb tutorials/drawn.py build/tutorials
-	$(NBCONVERT) --to notebook --execute --inplace --coalesce-streams build/tutorials/*.ipynb
+	printf '%s\n' build/tutorials/*.ipynb | PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 \
+		TQDM_DISABLE=1 PYTHONWARNINGS=ignore xargs -P $(JOBS) -n 1 $(RUN_NOTEBOOK)
 	$(NBCONVERT) --to markdown build/tutorials/*.ipynb
 
 bench: $(VENV)/.dev

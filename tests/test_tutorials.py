@@ -68,10 +68,10 @@ def test_the_readme_lists_all_tutorials_in_their_order() -> None:
 
 
 def test_a_drawn_head_is_read_back_where_it_was_drawn(drawn: ModuleType, tmp_path: Path) -> None:
-    hu, mask = drawn.head_volume(bleeding=True, seed=2, slices=6, side=48, at=0.5)
+    hu, mask = drawn.head_volume(bleeding=True, seed=2, slices=6, side=96, at=0.5)
     drawn.write_ct_series(hu, tmp_path)
     (scan,), _ = find_scans([tmp_path])
-    assert len(scan) == 6
+    assert len(scan.slices) == 6
     for index, pixels in enumerate(hu):
         assert np.abs(scan.read_slice(index) - pixels)[pixels > -1024].max() <= 1
     # RAS of the first pixel of the third slice: at the patient's right, in front.

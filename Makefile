@@ -79,7 +79,7 @@ studies: $(VENV)/.base
 
 # Progress bars and warnings with the paths of this machine have no place on a page.
 NBCONVERT = $(BIN)/python -m jupyter nbconvert --log-level WARN
-RUN_NOTEBOOK = $(NBCONVERT) --to notebook --execute --inplace --coalesce-streams
+RUN_NOTEBOOK = $(NBCONVERT) --to notebook --execute --inplace
 
 tutorials: $(VENV)/.tutorials
 	$(BIN)/anomalyclip-med weights fetch offline
@@ -88,6 +88,7 @@ tutorials: $(VENV)/.tutorials
 	cp tutorials/*.ipynb tutorials/drawn.py build/tutorials
 	printf '%s\n' build/tutorials/*.ipynb | PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 \
 		TQDM_DISABLE=1 PYTHONWARNINGS=ignore xargs -P $(JOBS) -n 1 $(RUN_NOTEBOOK)
+	$(NBCONVERT) --coalesce-streams build/tutorials/*.ipynb
 	$(NBCONVERT) --to markdown build/tutorials/*.ipynb
 
 bench: $(VENV)/.dev

@@ -61,6 +61,8 @@ _MODEL = (
     "device",
     "image_size",
     "feature_layers",
+    "precision",
+    "skip_background",
     "batch_size",
 )
 
@@ -285,6 +287,18 @@ def _add_model(
         type=_integers,
         metavar="N,N,...",
         help="blocks that make the map (default: those that the prompts were learned for)",
+    )
+    option(
+        "--precision",
+        choices=("float32", "bfloat16", "float16", "int8"),
+        help="of the vision blocks: bfloat16 for GPUs and CPUs with AMX, float16 for GPUs, int8 for CPUs with VNNI "
+        "are faster and not exact (default: float32)",
+    )
+    option(
+        "--skip-background",
+        action="store_const",
+        const=True,
+        help="leave patches of the black around the body out, which is faster and not exact (default: keep them)",
     )
     option("--batch-size", type=positive, metavar="N", help=batch_size)
 

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from anomalyclip_med.backbones import Activation, load_clip
+from anomalyclip_med.backbones import Activation, Precision, load_clip
 from anomalyclip_med.backbones.offline import OFFLINE_NAME
 from anomalyclip_med.baselines import CLIP, CLIPAC, VAND, CoOp, WinCLIP
 from anomalyclip_med.errors import ConfigurationError
@@ -47,12 +47,14 @@ def create_model(
     class_name: str | None = None,
     flip: bool | None = None,
     scales: Sequence[float] | None = None,
+    skip_background: bool | None = None,
+    precision: Precision | str = Precision.FLOAT32,
 ) -> Detector:
     """Build a detector in eval mode.
 
-    The settings from ``image_size`` to ``neighbourhood``, the class name, ``flip`` and ``scales`` are, where None,
-    those that the file of prompts records, for prompts belong to the detector that they were learned in; and else the
-    method's own, see its class.
+    The settings from ``image_size`` to ``neighbourhood``, the class name and those from ``flip`` to
+    ``skip_background`` are, where None, those that the file of prompts records, for prompts belong to the detector that
+    they were learned in; and else the method's own, see its class.
 
     Args:
         clip: see :func:`anomalyclip_med.backbones.load_clip`: ``"ViT-L-14-336/openai"``, a file, ``"offline"`` or
@@ -78,6 +80,10 @@ def create_model(
         flip: whether the mirrored image is scored, too, and maps and scores averaged.
         scales: factors by which the image is resized beside its own size, such as 1.5; the maps of all are averaged,
             the score is that of its own size.
+        skip_background: whether patches of the black around the body are left out, which takes less time, see
+            :mod:`anomalyclip_med.networks.background`.
+        precision: of the products of the vision tower's blocks: ``float32``, ``bfloat16``, ``float16`` (GPU) or
+            ``int8`` (CPU), which take less time. Prompts do not depend on it.
 
     Raises:
         WeightsError: weights or prompts are missing, damaged, unsafe or do not fit.
@@ -110,6 +116,7 @@ def create_model(
         "class_name": class_name,
         "flip": flip,
         "scales": scales,
+        "skip_background": skip_background,
     }
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if foreign := options.keys() - accepted - _OF_VIEWS:
@@ -121,7 +128,7 @@ def create_model(
     learned = None
     if prompts is not None:
         learned = read_prompts(resolve_prompts(prompts), prompt_config, detector_class.method)
-    backbone = load_clip(clip, activation=activation)
+    backbone = load_clip(clip, activation=activation).in_precision(precision)
     if learned:
         learned.check_backbone(backbone.name, backbone.sha256)  # before settings that do not fit it are tried
         options = learned.settings | options

@@ -32,8 +32,9 @@ _SETTINGS: dict[str, type | tuple[type, ...]] = {
     "class_name": str,
     "flip": bool,
     "scales": list,
+    "skip_background": bool,
 }
-_OF_VIEWS = ("flip", "scales")
+_OF_VIEWS = ("flip", "scales", "skip_background")
 
 
 @dataclass(frozen=True)

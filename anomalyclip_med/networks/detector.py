@@ -68,6 +68,7 @@ class Detector(nn.Module, ABC):
         backbone_sha256: of its weights.
         backbone_activation: of its MLPs.
         backbone_trained: false only for random weights.
+        precision: of the products of the vision tower's blocks.
         prompts_name: file that the learned tensors were read from, or None.
         prompts_sha256: of it.
         prompts_trained: whether they have been trained.
@@ -98,6 +99,7 @@ class Detector(nn.Module, ABC):
         self.backbone_sha256 = backbone.sha256
         self.backbone_activation = backbone.activation
         self.backbone_trained = backbone.trained
+        self.precision = backbone.precision
         self.image_mean = backbone.image_mean
         self.image_std = backbone.image_std
         self.warnings = list(backbone.warnings)
@@ -114,6 +116,8 @@ class Detector(nn.Module, ABC):
         self._views = self.views.of(vision.image_size, vision.patch)
         for size in {view.size for view in self._views if view.size}:
             vision.add_size(size)
+        if self.views.skip_background:
+            vision.skip_background(backbone.image_mean, backbone.image_std)
         self.register_buffer("_text_features", None, persistent=False)
         self._text_features_of: tuple[tuple[int, int], ...] = ()
         self._text_rows: dict[str, int] = {}
@@ -127,7 +131,11 @@ class Detector(nn.Module, ABC):
         Returns:
             What :meth:`encode_view` makes of them; of views beside the image as it is, such as ``mirrored``, under
             ``mirrored/`` and the same names.
+
+        Raises:
+            ConfigurationError: the images' device cannot compute in the detector's precision.
         """
+        self.precision.check_device(images.device)
         features: Features = {}
         for view in self._views:
             features |= view.named(self.encode_view(view.of_images(images)))
@@ -214,7 +222,7 @@ class Detector(nn.Module, ABC):
     def image_side(self) -> dict[str, Any]:
         """All that an image's features depend on beside the image, as plain values.
 
-        Here, what the backbone and the views add.
+        Here, what the backbone, its precision and the views add.
         Two detectors of equal ones have equal features.
         """
         # A weights file need not tell its activation, nor what its images are normalised with.
@@ -223,6 +231,7 @@ class Detector(nn.Module, ABC):
             "clip_activation": str(self.backbone_activation),
             "image_mean": list(self.image_mean),
             "image_std": list(self.image_std),
+            "precision": str(self.precision),
             **self.views.settings(),
         }
 
@@ -285,6 +294,7 @@ class Detector(nn.Module, ABC):
             "clip_sha256": self.backbone_sha256,
             "clip_activation": str(self.backbone_activation),
             "clip_trained": self.backbone_trained,
+            "precision": str(self.precision),
             "prompts": self.prompts_name,
             "prompts_sha256": self.prompts_sha256,
             "prompts_trained": self.prompts_trained if self.learned() else None,

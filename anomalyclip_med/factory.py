@@ -47,8 +47,9 @@ def create_model(
     class_name: str | None = None,
     flip: bool | None = None,
     scales: Sequence[float] | None = None,
+    model: str | Path | None = None,
 ) -> Detector:
-    """Build a detector in eval mode.
+    """Build a detector in eval mode, or load a whole one.
 
     The settings from ``image_size`` to ``neighbourhood``, the class name, ``flip`` and ``scales`` are, where None,
     those that the file of prompts records, for prompts belong to the detector that they were learned in; and else the
@@ -78,10 +79,13 @@ def create_model(
         flip: whether the mirrored image is scored, too, and maps and scores averaged.
         scales: factors by which the image is resized beside its own size, such as 1.5; the maps of all are averaged,
             the score is that of its own size.
+        model: a whole detector in one file, see :func:`anomalyclip_med.exports.load_detector`, which has all of the
+            above in it.
 
     Raises:
         WeightsError: weights or prompts are missing, damaged, unsafe or do not fit.
-        ConfigurationError: the method is unknown, or an option does not fit it or the network.
+        ConfigurationError: the method is unknown, or an option does not fit it or the network, or stands beside
+            ``model``.
 
     Example:
         >>> detector = create_model("untrained", image_size=70)
@@ -89,6 +93,8 @@ def create_model(
         >>> out.score.shape, out.anomaly_map.shape
         (torch.Size([2]), torch.Size([2, 1, 70, 70]))
     """
+    if model is not None:
+        return _load_whole(model, locals())
     if method not in METHODS:
         near = difflib.get_close_matches(method, METHODS, 1)
         hint = f" (did you mean {near[0]}?)" if near else ""
@@ -138,3 +144,14 @@ def create_model(
         load_prompts(detector, learned)
     detector.eval()
     return detector
+
+
+def _load_whole(model: str | Path, arguments: Mapping[str, Any]) -> Detector:
+    from anomalyclip_med.exports import load_detector
+
+    defaults = {name: parameter.default for name, parameter in inspect.signature(create_model).parameters.items()}
+    free = {"model": model, "prompts": "auto"}  # the bundle's default for prompts chooses none here
+    given = [n for n, value in arguments.items() if value != defaults[n] and value != free.get(n)]
+    if given:
+        raise ConfigurationError(f"{', '.join(given)}: fixed by {model}, which holds a whole detector; leave them out")
+    return load_detector(model)

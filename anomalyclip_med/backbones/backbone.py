@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import open_clip
 from open_clip.transformer import VisionTransformer
+from torch import Tensor
 
 from anomalyclip_med.backbones.activation import Activation
 
@@ -25,6 +26,7 @@ class Backbone:
         image_mean: Per-channel mean of the images in [0, 1] that the tower expects subtracted.
         image_std: Per-channel standard deviation to divide by.
         interpolation: How its position embedding is resized, "bilinear" or "bicubic".
+        states: Text features (1 + states, E) of a text tower that is not here, normal first, L2-normalised.
     """
 
     visual: VisionTransformer
@@ -37,3 +39,4 @@ class Backbone:
     image_mean: tuple[float, float, float]
     image_std: tuple[float, float, float]
     interpolation: str
+    states: Tensor | None = None

@@ -2,9 +2,9 @@
 
 Usage: python benchmarks/cold_start.py [--clip NAME] [--compact NAME] [--runs N]
 
-One row is the detector of --clip as 'score' builds it, the other the compact file of --compact, which is made first and
-not timed. The files of Python's packages and of the weights come from the disk's cache in all runs but, maybe, the first.
-Where other processes keep the machine busy, the seconds of the processor tell more than those of the clock.
+One row is the detector of --clip as 'score' builds it, the other the compact file of --compact, which is made first
+and not timed. The files of Python's packages and of the weights come from the disk's cache in all runs but, maybe, the
+first. Where other processes keep the machine busy, the seconds of the processor tell more than those of the clock.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ def main() -> None:
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (512, 512), dtype=np.uint8)).save(picture)
         export = [*command, "export", str(compact), "--clip", arguments.compact, "--prompts", "auto"]
         subprocess.run(export, check=True, capture_output=True)
-        models = {arguments.clip: ["--clip", arguments.clip], f"{arguments.compact}, compact": ["--model", str(compact)]}
+        models = {
+            arguments.clip: ["--clip", arguments.clip],
+            f"{arguments.compact}, compact": ["--model", str(compact)],
+        }
         for name, options in models.items():
             seconds, processor = [], []
             for run in range(arguments.runs):
@@ -56,7 +59,9 @@ def main() -> None:
                 processor.append(processor_seconds() - used)
             numbers = (seconds[0], statistics.median(seconds), max(seconds), statistics.median(processor))
             rows.append((name, *(f"{value:.1f}" for value in numbers)))
-    print(tabulate(rows, ("detector", "s, first run", "s, median", "s, slowest", "processor s, median"), tablefmt="pipe"))
+    print(
+        tabulate(rows, ("detector", "s, first run", "s, median", "s, slowest", "processor s, median"), tablefmt="pipe")
+    )
 
 
 if __name__ == "__main__":

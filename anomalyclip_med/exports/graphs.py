@@ -24,6 +24,7 @@ class _Program(nn.Module):
     def __init__(self, detector: AnomalyCLIP) -> None:
         super().__init__()
         self.network = SingleTensorDetector(detector)
+        self.eval()
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         out = self.network(image)

@@ -49,8 +49,9 @@ def create_model(
     scales: Sequence[float] | None = None,
     skip_background: bool | None = None,
     precision: Precision | str = Precision.FLOAT32,
+    model: str | Path | None = None,
 ) -> Detector:
-    """Build a detector in eval mode.
+    """Build a detector in eval mode, or load a whole one.
 
     The settings from ``image_size`` to ``neighbourhood``, the class name and those from ``flip`` to
     ``skip_background`` are, where None, those that the file of prompts records, for prompts belong to the detector that
@@ -84,10 +85,13 @@ def create_model(
             :mod:`anomalyclip_med.networks.background`.
         precision: of the products of the vision tower's blocks: ``float32``, ``bfloat16``, ``float16`` (GPU) or
             ``int8`` (CPU), which take less time. Prompts do not depend on it.
+        model: a whole detector in one file, see :func:`anomalyclip_med.exports.load_detector`, which has all of the
+            above in it but the precision.
 
     Raises:
         WeightsError: weights or prompts are missing, damaged, unsafe or do not fit.
-        ConfigurationError: the method is unknown, or an option does not fit it or the network.
+        ConfigurationError: the method is unknown, or an option does not fit it or the network, or stands beside
+            ``model``.
 
     Example:
         >>> detector = create_model("untrained", image_size=70)
@@ -95,6 +99,8 @@ def create_model(
         >>> out.score.shape, out.anomaly_map.shape
         (torch.Size([2]), torch.Size([2, 1, 70, 70]))
     """
+    if model is not None:
+        return _load_whole(model, locals())
     if method not in METHODS:
         near = difflib.get_close_matches(method, METHODS, 1)
         hint = f" (did you mean {near[0]}?)" if near else ""
@@ -145,3 +151,15 @@ def create_model(
         load_prompts(detector, learned)
     detector.eval()
     return detector
+
+
+def _load_whole(model: str | Path, arguments: Mapping[str, Any]) -> Detector:
+    from anomalyclip_med.exports import load_detector
+
+    defaults = {name: parameter.default for name, parameter in inspect.signature(create_model).parameters.items()}
+    # The bundle's default for prompts chooses none here.
+    free = {"model": model, "prompts": "auto", "precision": arguments["precision"]}
+    given = [n for n, value in arguments.items() if value != defaults[n] and value != free.get(n)]
+    if given:
+        raise ConfigurationError(f"{', '.join(given)}: fixed by {model}, which holds a whole detector; leave them out")
+    return load_detector(model, arguments["precision"])

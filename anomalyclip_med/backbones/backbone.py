@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import open_clip
 from open_clip.transformer import VisionTransformer
+from torch import Tensor
 
 from anomalyclip_med.backbones.activation import Activation
 from anomalyclip_med.backbones.precision import Precision, reduce_precision
@@ -27,6 +28,7 @@ class Backbone:
         image_std: Per-channel standard deviation to divide by.
         interpolation: How its position embedding is resized, "bilinear" or "bicubic".
         precision: Of the products of the vision tower's blocks.
+        states: Text features (1 + states, E) of a text tower that is not here, normal first, L2-normalised.
     """
 
     visual: VisionTransformer
@@ -40,6 +42,7 @@ class Backbone:
     image_std: tuple[float, float, float]
     interpolation: str
     precision: Precision = Precision.FLOAT32
+    states: Tensor | None = None
 
     def in_precision(self, precision: Precision | str) -> Backbone:
         """The same with the products of the vision tower's blocks, which are exchanged in place, in fewer bits.

@@ -30,7 +30,7 @@ from anomalyclip_med.writers import (
     write_scores_csv,
     write_scores_json,
 )
-from anomalyclip_med.writers.dicom import DicomOutput, write_dicom
+from anomalyclip_med.writers.dicom import DicomOutput
 
 
 class SliceProgress:
@@ -211,6 +211,8 @@ class ScanWriter:
                 result.outputs.append(f"{result.scan.name}/{path.name}")
 
     def _dicom_files(self, result: ScanResult, folder: Path) -> Iterator[Path]:
+        from anomalyclip_med.writers.dicom import write_dicom
+
         scan, kinds = result.scan, self.dicom
         if self.threshold and self.threshold.modality not in (None, scan.modality):
             kinds = kinds - {DicomOutput.SEGMENTATION}

@@ -44,6 +44,7 @@ class TrainingOutput(NamedTuple):
 def _forget_file(detector: Detector, _: Any) -> None:
     """What a whole network's state dict holds is no longer that of the file that was read before."""
     detector.prompts_name = detector.prompts_sha256 = None
+    detector.file_name = detector.file_sha256 = None
 
 
 class Detector(nn.Module, ABC):
@@ -69,9 +70,12 @@ class Detector(nn.Module, ABC):
         backbone_activation: of its MLPs.
         backbone_trained: false only for random weights.
         precision: of the products of the vision tower's blocks.
+        backbone_interpolation: of its position embedding.
         prompts_name: file that the learned tensors were read from, or None.
         prompts_sha256: of it.
         prompts_trained: whether they have been trained.
+        file_name: file that holds the whole detector, see :mod:`anomalyclip_med.exports`, or None.
+        file_sha256: of it.
         references: SHA-256 of the files of normal images that patches are compared with, see :meth:`remember`.
     """
 
@@ -100,12 +104,15 @@ class Detector(nn.Module, ABC):
         self.backbone_activation = backbone.activation
         self.backbone_trained = backbone.trained
         self.precision = backbone.precision
+        self.backbone_interpolation = backbone.interpolation
         self.image_mean = backbone.image_mean
         self.image_std = backbone.image_std
         self.warnings = list(backbone.warnings)
         self.prompts_name: str | None = None
         self.prompts_sha256: str | None = None
         self.prompts_trained = False
+        self.file_name: str | None = None
+        self.file_sha256: str | None = None
         self.references: tuple[str, ...] = ()
         self.memory: PatchMemory | None = None
         self.register_load_state_dict_post_hook(_forget_file)
@@ -300,6 +307,7 @@ class Detector(nn.Module, ABC):
             "prompts_trained": self.prompts_trained if self.learned() else None,
             **self.settings(),
             **({"references": list(self.references)} if self.memory else {}),
+            **({"file": self.file_name, "file_sha256": self.file_sha256} if self.file_name else {}),
         }
 
     @property

@@ -14,6 +14,7 @@ from anomalyclip_med import create_model
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.exports import export_detector, graphs
 from anomalyclip_med.networks import AnomalyCLIP, SingleTensorDetector
+from tests.conftest import snippets
 
 from .conftest import SIZE, rgb
 
@@ -68,6 +69,15 @@ def test_onnx_equals_the_detector(detector: AnomalyCLIP, onnx_file: Path) -> Non
     assert onnx_file.stat().st_size < 1.5 * sum(p.nbytes for p in detector.vision.parameters())
     dimension = model.graph.input[0].type.tensor_type.shape.dim
     assert [d.dim_value for d in dimension] == [0, 3, SIZE, SIZE]
+
+
+def test_the_example_of_the_documentation(detector: AnomalyCLIP, onnx_file: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    (code,) = snippets("docs/deployment.md", "onnxruntime")
+    names = {"path": onnx_file, "images": rgb(2).numpy()}
+    exec(code, names)
+    assert (names["score"].shape, names["anomaly_map"].shape) == ((2,), (2, 1, SIZE, SIZE))
+    assert names["about"]["model"]["clip_sha256"] == detector.backbone_sha256
 
 
 @pytest.mark.slow

@@ -231,12 +231,14 @@ def test_switches_beyond_the_paper_reach_the_model_and_its_provenance(tmp_path: 
     switches = {"flip": True, "scales": [1.4], "feature_layers": [-1], "prompt_config": {"abnormal": ["worn", "torn"]}}
     options = {"dataset_dir": [tmp_path / "normal.png", tmp_path / "other.png"], "image_size": 70, **UNTRAINED}
     runs = {"plain": {}, "views": switches, "memory": {**switches, "references": tmp_path / "normal.png"}}
+    runs["faster"] = {"skip_background": True, "precision": "int8"}
     reports = {}
     for run, more in runs.items():
         run_bundle(BUNDLE, ["inference.json"], output_dir=tmp_path / run, **options, **more)
         reports[run] = json.loads((tmp_path / run / "scores.json").read_text())
     models = {run: report["model"] for run, report in reports.items()}
     assert not {"flip", "scales", "references"} & models["plain"].keys()
+    assert models["faster"] == {**models["plain"], "skip_background": True, "precision": "int8"}
     assert models["views"]["flip"] is True
     assert models["views"]["scales"] == [1.4]
     assert models["views"]["feature_layers"] == [24]

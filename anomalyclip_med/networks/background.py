@@ -18,6 +18,8 @@ DARK = 0.05
 """Share of the window up to which a pixel is dark, in all channels; as of slices that count as empty."""
 MARGIN = 1
 """Patches of background that are kept around everything else."""
+WORTHWHILE = 0.1
+"""Share of an image's patches; where fewer could be left out, none is: that would save no time."""
 
 
 def body_patches(images: Tensor, dark_below: Tensor, patch: int) -> tuple[Tensor, Tensor]:
@@ -29,7 +31,8 @@ def body_patches(images: Tensor, dark_below: Tensor, patch: int) -> tuple[Tensor
         patch: side of a patch in pixels.
 
     Returns:
-        Two masks (B, P), row by row: the background; and what is kept, of an image that is background throughout all.
+        Two masks (B, P), row by row: the background; and what is kept, of an image that is background throughout or
+        has hardly any all.
     """
     bright = (images > dark_below).any(dim=1, keepdim=True)
     dark = F.max_pool2d(bright.float(), patch)[:, 0] == 0
@@ -39,7 +42,8 @@ def body_patches(images: Tensor, dark_below: Tensor, patch: int) -> tuple[Tensor
     background = torch.from_numpy(np.stack(connected)).to(images.device)
     body = (~background)[:, None].float()
     kept = F.max_pool2d(body, 2 * MARGIN + 1, stride=1, padding=MARGIN)[:, 0] > 0
-    kept |= background.all(dim=(1, 2), keepdim=True)
+    share = 1 - kept.float().mean(dim=(1, 2), keepdim=True)
+    kept |= (share < WORTHWHILE) | background.all(dim=(1, 2), keepdim=True)
     return background.flatten(1), kept.flatten(1)
 
 

@@ -408,14 +408,14 @@ def test_an_error_of_the_writer_ends_the_run_and_keeps_what_is_finished(
 ) -> None:
     counting["dataset_dir"] = two_volumes(tmp_path / "in")
     run_bundle(BUNDLE, ["inference.json"], output_dir=tmp_path / "whole", **counting)
-    allocations = iter([None, OSError(errno.ENOSPC, "No space left on device")])
+    allocations = iter([None, OSError(errno.ENOSPC, "No space left on device"), None])
 
     def allocate(*_: int) -> None:
         if error := next(allocations):
             raise error
 
-    with monkeypatch.context() as patch, pytest.raises(ConfigurationError, match="no room for the map of b"):
-        patch.setattr(os, "posix_fallocate", allocate)
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    with pytest.raises(ConfigurationError, match="no room for the map of b"):
         run_bundle(BUNDLE, ["inference.json"], output_dir=tmp_path / "out", **counting)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a", "manifest.jsonl"]
     run_bundle(BUNDLE, ["inference.json"], output_dir=tmp_path / "out", **counting)

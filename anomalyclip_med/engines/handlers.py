@@ -59,8 +59,8 @@ class SliceProgress:
 
 
 _PARTIAL = ".partial-"
-_BATCHES_AHEAD = 2
-"""Of the model, before it waits for the writer: enough for the overlays of a scan."""
+_BATCHES_AHEAD = 1
+"""Of the model, before it waits for the writer; each holds its maps at the size of the slices."""
 
 
 def make_output_dir(path: str | Path) -> None:
@@ -94,9 +94,9 @@ class ScanWriter:
 
     The map of one scan at a time lies in a temporary file in ``output_dir``, mapped into memory, so that a long series
     takes disk and not memory. It is compressed slice by slice; the other files follow the scan's last slice. Files are
-    written aside and moved into place when all are complete. A scan whose files cannot be written is recorded, and the
-    run goes on. Batches are taken up in their order, and the model is at most two ahead; whatever else is raised here
-    ends the run, and an error of the model does so when the slices before it are taken up.
+    written aside and moved into place when complete. A scan whose files cannot be written is recorded, and the run goes
+    on. Batches are taken up in their order while the model is at the next one. Before an error ends the run, whatever
+    the model has finished is taken up.
 
     Args:
         results: filled by this handler.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import threading
 import traceback
 import warnings
 from pathlib import Path, PurePosixPath
@@ -172,3 +174,26 @@ def test_foreign_errors_keep_their_type_and_not_their_text(tmp_path, error):
 def test_an_interrupt_is_no_damaged_file(tmp_path):
     with pytest.raises(KeyboardInterrupt), reading(tmp_path / "x", "is damaged"):
         raise KeyboardInterrupt
+
+
+def test_a_thread_that_ends_reading_does_not_end_the_silence_of_another(tmp_path):
+    logger = logging.getLogger("pydicom")
+    before = (logger.level, warnings.filters)
+    ended, other_is_in = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with reading(tmp_path / "other", "is damaged"):
+            other_is_in.set()
+            ended.wait(60)
+            assert not logger.isEnabledFor(logging.CRITICAL)
+
+    thread = threading.Thread(target=other)
+    with reading(tmp_path / "x", "is damaged"):
+        thread.start()
+        other_is_in.wait(60)
+    assert not logger.isEnabledFor(logging.CRITICAL)
+    assert warnings.filters[0][0] == "ignore"
+    ended.set()
+    thread.join()
+    assert (logger.level, warnings.filters) == before
+    assert logger.isEnabledFor(logging.CRITICAL)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from anomalyclip_med import __version__
 from anomalyclip_med.data import Scan
-from anomalyclip_med.engines.background import Background
+from anomalyclip_med.engines.worker import Worker
 from anomalyclip_med.errors import ConfigurationError, ScanError
 from anomalyclip_med.inferers import MapThreshold, RunResults, ScanResult
 from anomalyclip_med.transforms import LoadSliced
@@ -142,7 +142,7 @@ class ScanWriter:
             raise ConfigurationError("threshold is for the DICOM segmentation: ask for it with dicom=seg")
         if top_slices < 0:
             raise ConfigurationError(f"top_slices={top_slices} must not be negative")
-        self._background = Background(_BATCHES_AHEAD)
+        self._worker = Worker(_BATCHES_AHEAD)
         self._current: int | None = None
         self._page: StudyReport | None = None
         self._map: np.ndarray = np.empty(0, dtype=np.float32)
@@ -158,11 +158,11 @@ class ScanWriter:
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._end)
 
     def _collect(self, engine: Engine) -> None:
-        self._background.submit(self._add_batch, engine.state.batch, engine.state.output)
+        self._worker.submit(self._add_batch, engine.state.batch, engine.state.output)
 
     def _end(self, engine: Engine, error: BaseException) -> None:
         with suppress(Exception):  # the first error is the one that counts
-            self._background.wait()
+            self._worker.wait()
         self._close_files()
         raise error  # ignite takes it for handled otherwise
 
@@ -335,7 +335,7 @@ class ScanWriter:
         Raises:
             ConfigurationError: the files cannot be written.
         """
-        self._background.wait()
+        self._worker.wait()
         index = self.output_dir / "index.html"
         try:
             write_scores_csv(self.output_dir / "scores.csv", self.results, self.provenance)

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 
-class Background:
+class Worker:
     """Does one piece of work after the other in a thread of its own, in the order in which they come.
 
     An error ends it: the pieces that follow are left out, and it is raised by the next :meth:`submit` that waits, or by

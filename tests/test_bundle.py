@@ -627,6 +627,26 @@ def test_onnx_export(exported_weights: tuple[Path, SingleTensorDetector], tmp_pa
     np.testing.assert_allclose(output, network(images).numpy(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
+def test_a_compiled_network_gives_the_same_results(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        Image.fromarray(rng.integers(0, 255, (80, 60), dtype=np.uint8)).save(tmp_path / "in" / f"{number}.png")
+    scores = []
+    for compiled in (False, True):
+        options = {**UNTRAINED, "image_size": 70, "batch_size": 2, "compile": compiled}
+        options |= {"dataset_dir": str(tmp_path / "in"), "output_dir": str(tmp_path / str(compiled))}
+        run_bundle(BUNDLE, ["inference.json"], **options)
+        report = json.loads((tmp_path / str(compiled) / "scores.json").read_text())
+        scores.append([study["score"] for study in report["studies"]])
+        maps = sorted((tmp_path / str(compiled)).glob("*/*_map.nii.gz"))
+        scores[-1] += [float(value) for path in maps for value in nib.load(path).get_fdata().ravel()]
+    assert len(scores[0]) > 3 * 80 * 60
+    np.testing.assert_allclose(scores[1], scores[0], rtol=0, atol=1e-5)
+
+
 def test_evaluation(tmp_path: Path) -> None:
     """Known maps give known metrics; normal images need no mask; classes are averaged."""
     rng = np.random.default_rng(0)

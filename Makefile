@@ -74,12 +74,7 @@ studies: $(VENV)/.base
 
 bench: $(VENV)/.dev
 	$(BIN)/anomalyclip-med weights fetch offline
-	$(BIN)/python benchmarks/forward.py --clip offline-text --image-size 224
-	$(BIN)/python benchmarks/forward.py
-	$(BIN)/python benchmarks/cold_start.py
-	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/streaming.py --slices 300
-	$(BIN)/python benchmarks/streaming.py --slices 1500
+	$(BIN)/python benchmarks/report.py
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -83,9 +83,17 @@ def test_the_example_of_the_documentation(detector: AnomalyCLIP, onnx_file: Path
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("suffix", [".ts", ".pt2", ".onnx"])
-@pytest.mark.parametrize("options", [{}, {"scales": [1.4], "flip": True, "feature_layers": (-1,)}])
-def test_as_deep_as_the_papers(tmp_path: Path, suffix: str, options: dict) -> None:
-    detector = create_model("untrained", image_size=70, **options)
+def test_as_deep_as_the_papers(tmp_path: Path, suffix: str) -> None:
+    detector = create_model("untrained", image_size=70)
+    assert_equal_to(detector, export_detector(detector, tmp_path / f"detector{suffix}"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("suffix", [".ts", ".pt2", ".onnx"])
+def test_views_are_in_the_program(small_clip: Path, tmp_path: Path, suffix: str) -> None:
+    words = {"abnormal": ["worn {}", "torn {}"], "deep_depth": 2}
+    detector = create_model(small_clip, image_size=SIZE, scales=[1.5], flip=True, prompt_config=words)
     assert_equal_to(detector, export_detector(detector, tmp_path / f"detector{suffix}"))
 
 

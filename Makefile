@@ -76,6 +76,7 @@ bench: $(VENV)/.dev
 	$(BIN)/anomalyclip-med weights fetch offline
 	$(BIN)/python benchmarks/forward.py --clip offline --image-size 224 448 --batch-size 1
 	$(BIN)/python benchmarks/forward.py --image-size 518
+	$(BIN)/python benchmarks/approximations.py --every 4
 	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/streaming.py --slices 300

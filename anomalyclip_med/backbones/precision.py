@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from enum import StrEnum
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -127,19 +128,31 @@ class _Int8Linear(nn.Module):
         if _ENGINE not in torch.backends.quantized.supported_engines:
             raise ConfigurationError("precision=int8 needs a PyTorch with oneDNN: choose float32 or bfloat16")
         scales = weight.detach().abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / 127
-        before = torch.backends.quantized.engine
+        self._bias = bias.detach()
         with warnings.catch_warnings():
             # PyTorch wants to move quantised tensors into another package, which has no such kernels.
             warnings.simplefilter("ignore")
-            quantized = torch.quantize_per_channel(
-                weight.detach(), scales, torch.zeros(len(weight), dtype=torch.long), 0, torch.qint8
-            )
-            try:
-                torch.backends.quantized.engine = _ENGINE
-                self.packed = torch.ops.quantized.linear_prepack(quantized, bias.detach())
-            finally:
-                torch.backends.quantized.engine = before
+            zeros = torch.zeros(len(weight), dtype=torch.long)
+            self._weight = torch.quantize_per_channel(weight.detach(), scales, zeros, 0, torch.qint8)
+        self._packed = self._pack()
+
+    def _pack(self) -> Any:
+        before = torch.backends.quantized.engine
+        try:
+            torch.backends.quantized.engine = _ENGINE
+            return torch.ops.quantized.linear_prepack(self._weight, self._bias)
+        finally:
+            torch.backends.quantized.engine = before
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_packed"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._packed = self._pack()  # what was packed would be unpacked for the engine of the moment
 
     def forward(self, x: Tensor) -> Tensor:
-        images = [torch.ops.quantized.linear_dynamic(image, self.packed, False) for image in x]
+        if torch.jit.is_tracing() or torch.compiler.is_compiling():
+            raise ConfigurationError("precision=int8 depends on this machine's kernels, which no export can hold")
+        images = [torch.ops.quantized.linear_dynamic(image, self._packed, False) for image in x]
         return images[0][None] if len(images) == 1 else torch.stack(images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 from anomalyclip_med import create_model
 from anomalyclip_med.backbones import Precision
 from anomalyclip_med.errors import ConfigurationError
-from anomalyclip_med.networks import Detector, PromptConfig, save_prompts
+from anomalyclip_med.networks import Detector, PromptConfig, SingleTensorDetector, save_prompts
 
 
 def build(clip: Path, method: str = "anomalyclip", **options) -> Detector:
@@ -90,6 +91,13 @@ def test_with_8_bits_an_image_does_not_depend_on_its_neighbours(small_clip: Path
     out = detector(images)
     for row, image in enumerate(images):
         torch.testing.assert_close(detector(image[None]).anomaly_map[0], out.anomaly_map[row], rtol=0, atol=1e-5)
+
+
+def test_8_bits_survive_a_copy_and_refuse_an_export(small_clip: Path, images) -> None:
+    detector = build(small_clip, precision="int8")
+    torch.testing.assert_close(copy.deepcopy(detector)(images), detector(images), rtol=0, atol=0)
+    with pytest.raises(ConfigurationError, match="no export can hold"):
+        torch.jit.trace(SingleTensorDetector(detector), images)
 
 
 def test_prompts_do_not_depend_on_it_features_do(small_clip: Path, tmp_path: Path) -> None:

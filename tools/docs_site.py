@@ -8,11 +8,10 @@ the site. Formulas become MathML, which browsers show without a script.
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
-from latex2mathml.converter import convert_to_element
+from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -41,7 +40,7 @@ def on_config(config: MkDocsConfig) -> None:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Take the repository's pages, and one of each folder's API."""
-    kept = Files([])
+    kept = Files([file for file in files if file.src_dir != config.docs_dir])  # the theme's
     for path in sorted(p for pattern in SOURCES for p in ROOT.glob(pattern)):
         kept.append(File(str(path.relative_to(ROOT)), str(ROOT), config.site_dir, config.use_directory_urls))
     pages = api_pages()
@@ -77,4 +76,4 @@ def _page(folder: str, modules: list[str]) -> str:
 
 
 def _formula(source: str, *_: Any, **__: Any) -> str:
-    return ET.tostring(convert_to_element(source, display="block"), encoding="unicode")
+    return str(convert(source, display="block"))

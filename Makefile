@@ -6,13 +6,14 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint
 BUNDLE := bundles/anomalyclip_zero_shot
 JOBS ?= 2
 
-.PHONY: help venv demo test test-slow lint offline-prompts scoreboard studies bench clean
+.PHONY: help venv demo test test-slow lint docs offline-prompts scoreboard studies bench clean
 
 help:
 	@echo "make demo       install, then score real scans with the zero-shot bundle into demo/output"
 	@echo "make test       install, then run the default tests"
 	@echo "make test-slow  the tests that take long or much memory"
 	@echo "make lint       ruff and mypy"
+	@echo "make docs       install, then build the documentation's pages into build/site"
 	@echo "make scoreboard  accuracy of three seeds on the real data sets in ANOMALYCLIP_MED_DATA"
 	@echo "make studies     all comparisons, ablations and transfers at a laptop's size, JOBS=2 at a time"
 	@echo "make bench      benchmarks, printed as a table"
@@ -34,9 +35,8 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.python
 	$(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.base
 
-demo: $(VENV)/.base
+demo: $(VENV)/.base demo/input
 	$(BIN)/anomalyclip-med weights fetch offline
-	$(BIN)/python tools/demo_inputs.py demo/input
 	$(BIN)/python -m monai.bundle run --config_file $(BUNDLE)/configs/inference.json \
 		--dataset_dir demo/input --output_dir demo/output --show_names True --report True
 
@@ -50,6 +50,21 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.python
+	$(INSTALL) --editable '.[docs]'
+	@touch $@ $(VENV)/.base
+
+demo/input: tools/demo_inputs.py | $(VENV)/.base
+	$(BIN)/python tools/demo_inputs.py $@
+
+build/figures: tools/concept_figures.py | demo/input $(VENV)/.base
+	$(BIN)/anomalyclip-med weights fetch offline
+	$(BIN)/python tools/concept_figures.py demo/input $@
+	@touch $@
+
+docs: $(VENV)/.docs build/figures
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 offline-prompts: $(VENV)/.base
 	$(BIN)/anomalyclip-med weights fetch offline

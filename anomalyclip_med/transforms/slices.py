@@ -112,10 +112,8 @@ class LoadSliced(MapTransform):
 class CropRegiond(MapTransform, InvertibleTransform):
     """Crop images to the region that stands under ``region``, which is taken out; the inverse fills up with zeros.
 
-    So nothing outside the scan's region, such as text and rulers in ultrasound, is seen by the model or scored.
-
-    Args:
-        keys: keys of (C, rows, columns) ``MetaTensor``.
+    So nothing outside the scan's region, such as text and rulers in ultrasound, is seen by the model or scored. Its
+    keys are those of (C, rows, columns) ``MetaTensor``.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

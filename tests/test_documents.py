@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 import json
 import re
 import shlex
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import fire
 import monai.bundle
@@ -19,6 +20,7 @@ import pytest
 from monai.bundle import ConfigParser
 from PIL import Image
 
+from anomalyclip_med.backbones.untrained import build_untrained
 from anomalyclip_med.cli import _parser, main
 
 from .conftest import REPOSITORY
@@ -120,6 +122,17 @@ def test_every_reason_not_to_run_something_is_still_needed() -> None:
     assert [pattern for pattern in NOT_RUN if not any(re.search(pattern, text) for text in told)] == []
 
 
+BUILT: dict[str, tuple[Any, str]] = {}
+
+
+def built_once(*arguments: Any) -> tuple[Any, str]:
+    """The CLIP with random weights: to build it takes longer than to use it."""
+    key = repr(arguments)
+    if key not in BUILT:
+        BUILT[key] = build_untrained(*arguments)
+    return copy.deepcopy(BUILT[key])
+
+
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with everything that the documents name, small."""
@@ -160,6 +173,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pictures(f"{folder}/no", "1 no.jpeg", "2 no.jpg")
     pictures("path/to/BrainMRI_masks/yes", "Y1.jpg", "Y2.jpg")
     nib.save(nib.Nifti1Image(rng.random((9, 8, 3), np.float32), np.eye(4)), tmp_path / "t1.nii.gz")
+    monkeypatch.setattr("anomalyclip_med.backbones.clip.build_untrained", built_once)
     for folder in ("bundles", "configs"):
         (tmp_path / folder).symlink_to(REPOSITORY / folder)
     monkeypatch.chdir(tmp_path)

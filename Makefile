@@ -57,13 +57,14 @@ $(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.python
 
 demo/input: tools/demo_inputs.py | $(VENV)/.base
 	$(BIN)/python tools/demo_inputs.py $@
-
-build/figures: tools/concept_figures.py | demo/input $(VENV)/.base
-	$(BIN)/anomalyclip-med weights fetch offline
-	$(BIN)/python tools/concept_figures.py demo/input $@
 	@touch $@
 
-docs: $(VENV)/.docs build/figures
+build/figures/.made: tools/concept_figures.py | demo/input $(VENV)/.base
+	$(BIN)/anomalyclip-med weights fetch offline
+	$(BIN)/python tools/concept_figures.py demo/input build/figures
+	@touch $@
+
+docs: $(VENV)/.docs build/figures/.made
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 offline-prompts: $(VENV)/.base

@@ -54,6 +54,7 @@ NOT_RUN = {
 SMALL = {
     "score": "--clip untrained --image-size 56 --device cpu --top-slices 0",
     "evaluate": "--clip untrained --image-size 56 --device cpu",
+    "export": "--clip untrained --image-size 56",
     "train": "--clip untrained --image-size 56 --device cpu --epochs 1",
 }
 """Options after those of the document, which they override: any machine has this CLIP."""
@@ -209,8 +210,9 @@ def read_through(document: str, workplace: Path, as_written: bool = False) -> No
             words = [path for word in shlex.split(line) for path in as_a_shell(word, workplace)]
             drawn = ["--procedural", "4"] if "--procedural" in words else []
             if line.startswith(CLI):
+                whole = "--model" in words  # has its own CLIP and size
                 own_model = re.search(r"^\S+ train|--(clip|method|prompts)", line)
-                small = [] if as_written and not own_model else shlex.split(SMALL.get(words[1], ""))
+                small = [] if whole or (as_written and not own_model) else shlex.split(SMALL.get(words[1], ""))
                 assert main([*words[1:], *small, *drawn]) == 0, line
             else:
                 words = [word.replace("openai_vitl14_336.json", "inference.json") for word in words]

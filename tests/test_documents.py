@@ -45,6 +45,7 @@ NOT_RUN = {
     # Take long.
     r"study run": "an hour, and to plan it the time of a ViT-L/14 is taken; tests/studies",
     r"verify_net_in_out|ckpt_export|onnx_export": "ViT-L/14; tests/test_bundle.py",
+    r"\.onnx": "half a minute in ONNX's exporter; tests/exports",
     # Continue what a reader has begun, with names of his own.
     r"MonaiAlgo|parser\.update\(model\)": "tests/engines/test_federated.py",
     r"AnomalyCLIPLoss": "tests/losses/test_anomalyclip.py",

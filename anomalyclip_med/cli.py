@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import logging
 import os
 import sys
@@ -156,6 +158,7 @@ of the same scanner, protocol and kind of patient, and as many as possible: of
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
+    atexit.register(gc.freeze)  # to search all modules for cycles once more, at the end, takes a second
     # MONAI imports MLflow wherever it is installed, and MLflow reports its use to its makers.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     arguments = _parser().parse_args(argv)

@@ -6,16 +6,17 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint
 BUNDLE := bundles/anomalyclip_zero_shot
 JOBS ?= 2
 
-.PHONY: help venv demo test test-slow lint offline-prompts scoreboard studies tutorials bench clean
+.PHONY: help venv demo test test-slow lint docs tutorials offline-prompts scoreboard studies bench clean
 
 help:
 	@echo "make demo       install, then score real scans with the zero-shot bundle into demo/output"
 	@echo "make test       install, then run the default tests"
 	@echo "make test-slow  the tests that take long or much memory"
 	@echo "make lint       ruff and mypy"
+	@echo "make docs       install, run the tutorials, then build the documentation's pages into build/site"
+	@echo "make tutorials  install, then run the tutorials into build/tutorials, JOBS=2 at a time"
 	@echo "make scoreboard  accuracy of three seeds on the real data sets in ANOMALYCLIP_MED_DATA"
 	@echo "make studies     all comparisons, ablations and transfers at a laptop's size, JOBS=2 at a time"
-	@echo "make tutorials  run all tutorials into build/tutorials, JOBS=2 at a time"
 	@echo "make bench      benchmarks, printed as a table"
 	@echo "make offline-prompts  train the shipped embeddings again, from procedural images alone"
 	@echo "make clean      remove the environment and everything made"
@@ -31,17 +32,12 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(VENV)/.python
 	$(INSTALL) --editable .
 	@touch $@
 
-$(VENV)/.tutorials: pyproject.toml constraints.txt | $(VENV)/.python
-	$(INSTALL) --editable '.[tutorials]'
-	@touch $@ $(VENV)/.base
-
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.python
 	$(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.base
 
-demo: $(VENV)/.base
+demo: $(VENV)/.base demo/input
 	$(BIN)/anomalyclip-med weights fetch offline
-	$(BIN)/python tools/demo_inputs.py demo/input
 	$(BIN)/python -m monai.bundle run --config_file $(BUNDLE)/configs/inference.json \
 		--dataset_dir demo/input --output_dir demo/output --show_names True --report True
 
@@ -55,6 +51,44 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+$(VENV)/.tutorials: pyproject.toml constraints.txt | $(VENV)/.python
+	$(INSTALL) --editable '.[tutorials]'
+	@touch $@ $(VENV)/.base
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.python
+	$(INSTALL) --editable '.[docs]'
+	@touch $@ $(VENV)/.base
+
+demo/input: tools/demo_inputs.py | $(VENV)/.base
+	$(BIN)/python tools/demo_inputs.py $@
+	@touch $@
+
+build/figures/.made: tools/concept_figures.py | demo/input $(VENV)/.base
+	$(BIN)/anomalyclip-med weights fetch offline
+	$(BIN)/python tools/concept_figures.py demo/input build/figures
+	@touch $@
+
+# Progress bars and warnings with the paths of this machine have no place on a page.
+NBCONVERT = $(BIN)/python -m jupyter nbconvert --log-level WARN
+
+build/tutorials/.made: tutorials/drawn.py $(wildcard tutorials/*.ipynb) | $(VENV)/.tutorials
+	$(BIN)/anomalyclip-med weights fetch offline
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	cp $^ $(@D)
+	printf '%s\n' $(@D)/*.ipynb | PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 TQDM_DISABLE=1 PYTHONWARNINGS=ignore \
+		xargs -P $(JOBS) -n 1 $(NBCONVERT) --to notebook --execute --inplace
+	$(NBCONVERT) --coalesce-streams $(@D)/*.ipynb
+	$(NBCONVERT) --to markdown $(@D)/*.ipynb
+	@touch $@
+
+tutorials:
+	rm -f build/tutorials/.made
+	$(MAKE) build/tutorials/.made
+
+docs: $(VENV)/.docs build/figures/.made build/tutorials/.made
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 offline-prompts: $(VENV)/.base
 	$(BIN)/anomalyclip-med weights fetch offline
@@ -77,28 +111,9 @@ studies: $(VENV)/.base
 	done
 	$(BIN)/python tools/studies_page.py $(STUDIES:%=build/studies/%/report.md)
 
-# Progress bars and warnings with the paths of this machine have no place on a page.
-NBCONVERT = $(BIN)/python -m jupyter nbconvert --log-level WARN
-RUN_NOTEBOOK = $(NBCONVERT) --to notebook --execute --inplace
-
-tutorials: $(VENV)/.tutorials
-	$(BIN)/anomalyclip-med weights fetch offline
-	rm -rf build/tutorials
-	mkdir -p build/tutorials
-	cp tutorials/*.ipynb tutorials/drawn.py build/tutorials
-	printf '%s\n' build/tutorials/*.ipynb | PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 \
-		TQDM_DISABLE=1 PYTHONWARNINGS=ignore xargs -P $(JOBS) -n 1 $(RUN_NOTEBOOK)
-	$(NBCONVERT) --coalesce-streams build/tutorials/*.ipynb
-	$(NBCONVERT) --to markdown build/tutorials/*.ipynb
-
 bench: $(VENV)/.dev
 	$(BIN)/anomalyclip-med weights fetch offline
-	$(BIN)/python benchmarks/forward.py --clip offline-text --image-size 224
-	$(BIN)/python benchmarks/forward.py
-	$(BIN)/python benchmarks/cold_start.py
-	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/streaming.py --slices 300
-	$(BIN)/python benchmarks/streaming.py --slices 1500
+	$(BIN)/python benchmarks/report.py
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

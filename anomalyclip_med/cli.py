@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import logging
 import os
 import sys
@@ -53,16 +55,34 @@ exit status: 0 all scored, 1 something could not be scored (scores.json says wha
 2 nothing could be done (the message says why)"""
 
 _MODEL = (
+    "model",
     "method",
     "class_name",
     "clip",
     "activation",
     "prompts",
-    "device",
     "image_size",
     "feature_layers",
-    "batch_size",
+    "skip_background",
 )
+_RUNNING = ("device", "precision", "batch_size")
+
+_EXPORT = """\
+Write a whole detector into one file. The suffix of OUT tells the kind:
+
+  .safetensors  compact: the vision tower and the two text features. Starts
+                without a text tower, and is mapped, not read, into memory.
+  .onnx         ONNX, the weights inside
+  .pt2          torch.export
+  .ts           TorchScript
+
+The last three take RGB in [0, 1], any number of images at a time, and give
+scores and maps. --model FILE of 'score' and 'evaluate' runs the first two."""
+
+_EXPORT_EXAMPLES = """\
+examples:
+  anomalyclip-med export detector.safetensors --clip ViT-L-14-336/openai
+  anomalyclip-med score scans/ -o out --model detector.safetensors"""
 
 _WEIGHTS_NOTE = """\
 Prompts are small; the CLIP they belong to is named by --clip and downloaded by
@@ -138,6 +158,7 @@ of the same scanner, protocol and kind of patient, and as many as possible: of
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
+    atexit.register(gc.freeze)  # to search all modules for cycles once more, at the end, takes a second
     # MONAI imports MLflow wherever it is installed, and MLflow reports its use to its makers.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     arguments = _parser().parse_args(argv)
@@ -167,6 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_calibrate(commands)
     _add_evaluate(commands)
     _add_train(commands)
+    _add_export(commands)
     add_datasets(commands)
     add_study(commands)
     add_pacs(commands, lambda options: parser.parse_args(["score", "STUDY", "--output=OUT", *options]))
@@ -184,7 +206,8 @@ def _add_score(commands: Any) -> None:
     )
     score.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="file or folder")
     score.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="folder for the results")
-    _add_model(score)
+    _add_model(score, whole=True)
+    _add_running(score)
     option = score.add_argument_group("scans").add_argument
     option(
         "--window",
@@ -251,9 +274,18 @@ def _add_score(commands: Any) -> None:
 def _add_model(
     parser: argparse.ArgumentParser,
     prompts: str = "name from 'weights list', or a file (default: those for the CLIP)",
-    batch_size: str = "slices at a time (default: 4)",
+    whole: bool = False,
 ) -> None:
+    """Add the options of a detector; those of one in a file as well where it can be run."""
     option = parser.add_argument_group("model").add_argument
+    if whole:
+        option(
+            "--model",
+            metavar="FILE",
+            help="a whole detector that 'export' wrote as .safetensors or .onnx, in place of the other options here",
+        )
+    else:
+        parser.set_defaults(model=None)
     option(
         "--method",
         metavar="NAME",
@@ -272,7 +304,6 @@ def _add_model(
     )
     option("--activation", choices=("quick_gelu", "gelu"), help="for a CLIP file that does not tell its activation")
     option("--prompts", metavar="NAME", help=prompts)
-    option("--device", type=_device, metavar="DEVICE", help="cpu, cuda:0, ... (default: a GPU where there is one)")
     option(
         "--image-size",
         type=positive,
@@ -286,13 +317,30 @@ def _add_model(
         metavar="N,N,...",
         help="blocks that make the map (default: those that the prompts were learned for)",
     )
+    option(
+        "--skip-background",
+        action="store_const",
+        const=True,
+        help="leave patches of the black around the body out, which is faster and not exact (default: keep them)",
+    )
+
+
+def _add_running(parser: argparse.ArgumentParser, batch_size: str = "slices at a time (default: 4)") -> None:
+    option = parser.add_argument_group("running").add_argument
+    option("--device", type=_device, metavar="DEVICE", help="cpu, cuda:0, ... (default: a GPU where there is one)")
+    option(
+        "--precision",
+        choices=("float32", "bfloat16", "float16", "int8"),
+        help="of the vision blocks: bfloat16 for GPUs and CPUs with AMX, float16 for GPUs, int8 for CPUs with VNNI "
+        "are faster and not exact (default: float32)",
+    )
     option("--batch-size", type=positive, metavar="N", help=batch_size)
 
 
 def _chosen(arguments: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
     """The configuration values that were given, with those of the model."""
     values = {n: getattr(arguments, n) for n in (*_MODEL, *names) if getattr(arguments, n) is not None}
-    of_authors = arguments.method in (None, "anomalyclip")
+    of_authors = arguments.method in (None, "anomalyclip") and arguments.model is None
     if of_authors and arguments.clip not in (None, "offline", "offline-text", "untrained"):
         values.setdefault("prompts", "anomalyclip-mvtec")
     return values
@@ -304,6 +352,7 @@ def _score(arguments: argparse.Namespace) -> int:
 
     logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it announces its own logging file
     names = (
+        *_RUNNING,
         "window",
         "empty_below",
         "plane",
@@ -462,7 +511,8 @@ def _add_evaluate(commands: Any) -> None:
         "--fpr-limit", type=float, metavar="RATE", help="false-positive rate up to which AUPRO counts (default: 0.3)"
     )
     evaluate.add_argument("--aggregation", metavar="RULE", help="of a patient's images: max, top3, p95 (default: max)")
-    _add_model(evaluate)
+    _add_model(evaluate, whole=True)
+    _add_running(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
 
@@ -476,7 +526,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         datalist=str(arguments.datalist),
         dataset_dir=str(arguments.root or arguments.datalist.parent),
         output_dir=arguments.output,
-        **_chosen(arguments, ("section", "fpr_limit", "aggregation")),
+        **_chosen(arguments, (*_RUNNING, "section", "fpr_limit", "aggregation")),
     )
     return 0
 
@@ -516,8 +566,8 @@ def _add_train(commands: Any) -> None:
         train,
         prompts="to start from: a file, a name from 'weights list', or auto: those shipped for the offline backbone, "
         "random vectors for any other (default: random vectors)",
-        batch_size="images per step (default: 8)",
     )
+    _add_running(train, batch_size="images per step (default: 8)")
     train.set_defaults(run=_train)
 
 
@@ -531,7 +581,8 @@ def _train(arguments: argparse.Namespace) -> int:
         if idle and getattr(arguments, needed) is None:
             wanted = "a data list" if needed == "datalist" else f"--{needed.replace('_', '-')}"
             raise ConfigurationError(f"{', '.join(idle)}: without effect, give {wanted} as well")
-    options = {n: getattr(arguments, n) for n in (*_MODEL, *_TRAIN_OPTIONS) if getattr(arguments, n) is not None}
+    names = (*_MODEL, *_RUNNING, *_TRAIN_OPTIONS)
+    options = {n: getattr(arguments, n) for n in names if getattr(arguments, n) is not None}
     if arguments.datalist:
         options["datalist"] = str(arguments.datalist)
         options["dataset_dir"] = str(arguments.root or arguments.datalist.parent)
@@ -539,6 +590,27 @@ def _train(arguments: argparse.Namespace) -> int:
         raise ConfigurationError("mlflow is not installed: pip install 'anomalyclip-med[tracking]'")
     logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it announces its own logging file
     run_bundle("anomalyclip_zero_shot", ["inference.json", "train.json"], output_dir=str(arguments.output), **options)
+    return 0
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser(
+        "export",
+        help="write a whole detector into one file",
+        description=_EXPORT,
+        epilog=_EXPORT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    export.add_argument("output", type=Path, metavar="OUT", help="file ending in .safetensors, .onnx, .pt2 or .ts")
+    _add_model(export)
+    export.set_defaults(run=_export)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from anomalyclip_med.exports import export_detector
+    from anomalyclip_med.factory import create_model
+
+    print(export_detector(create_model(**{"prompts": "auto", **_chosen(arguments, ())}), arguments.output))
     return 0
 
 

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from anomalyclip_med.backbones import Activation, load_clip
+from anomalyclip_med.backbones import Activation, Precision, load_clip
 from anomalyclip_med.backbones.offline import OFFLINE_NAME
 from anomalyclip_med.baselines import CLIP, CLIPAC, VAND, CoOp, WinCLIP
 from anomalyclip_med.errors import ConfigurationError
@@ -47,12 +47,15 @@ def create_model(
     class_name: str | None = None,
     flip: bool | None = None,
     scales: Sequence[float] | None = None,
+    skip_background: bool | None = None,
+    precision: Precision | str = Precision.FLOAT32,
+    model: str | Path | None = None,
 ) -> Detector:
-    """Build a detector in eval mode.
+    """Build a detector in eval mode, or load a whole one.
 
-    The settings from ``image_size`` to ``neighbourhood``, the class name, ``flip`` and ``scales`` are, where None,
-    those that the file of prompts records, for prompts belong to the detector that they were learned in; and else the
-    method's own, see its class.
+    The settings from ``image_size`` to ``neighbourhood``, the class name and those from ``flip`` to
+    ``skip_background`` are, where None, those that the file of prompts records, for prompts belong to the detector that
+    they were learned in; and else the method's own, see its class.
 
     Args:
         clip: see :func:`anomalyclip_med.backbones.load_clip`: ``"ViT-L-14-336/openai"``, a file, ``"offline"`` or
@@ -78,10 +81,17 @@ def create_model(
         flip: whether the mirrored image is scored, too, and maps and scores averaged.
         scales: factors by which the image is resized beside its own size, such as 1.5; the maps of all are averaged,
             the score is that of its own size.
+        skip_background: whether patches of the black around the body are left out, which takes less time, see
+            :mod:`anomalyclip_med.networks.background`.
+        precision: of the products of the vision tower's blocks: ``float32``, ``bfloat16``, ``float16`` (GPU) or
+            ``int8`` (CPU), which take less time. Prompts do not depend on it.
+        model: a whole detector in one file, see :func:`anomalyclip_med.exports.load_detector`, which has all of the
+            above in it but the precision.
 
     Raises:
         WeightsError: weights or prompts are missing, damaged, unsafe or do not fit.
-        ConfigurationError: the method is unknown, or an option does not fit it or the network.
+        ConfigurationError: the method is unknown, or an option does not fit it or the network, or stands beside
+            ``model``.
 
     Example:
         >>> detector = create_model("untrained", image_size=70)
@@ -89,6 +99,8 @@ def create_model(
         >>> out.score.shape, out.anomaly_map.shape
         (torch.Size([2]), torch.Size([2, 1, 70, 70]))
     """
+    if model is not None:
+        return _load_whole(model, locals())
     if method not in METHODS:
         near = difflib.get_close_matches(method, METHODS, 1)
         hint = f" (did you mean {near[0]}?)" if near else ""
@@ -110,6 +122,7 @@ def create_model(
         "class_name": class_name,
         "flip": flip,
         "scales": scales,
+        "skip_background": skip_background,
     }
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if foreign := options.keys() - accepted - _OF_VIEWS:
@@ -121,7 +134,7 @@ def create_model(
     learned = None
     if prompts is not None:
         learned = read_prompts(resolve_prompts(prompts), prompt_config, detector_class.method)
-    backbone = load_clip(clip, activation=activation)
+    backbone = load_clip(clip, activation=activation).in_precision(precision)
     if learned:
         learned.check_backbone(backbone.name, backbone.sha256)  # before settings that do not fit it are tried
         options = learned.settings | options
@@ -138,3 +151,15 @@ def create_model(
         load_prompts(detector, learned)
     detector.eval()
     return detector
+
+
+def _load_whole(model: str | Path, arguments: Mapping[str, Any]) -> Detector:
+    from anomalyclip_med.exports import load_detector
+
+    defaults = {name: parameter.default for name, parameter in inspect.signature(create_model).parameters.items()}
+    # The bundle's default for prompts chooses none here.
+    free = {"model": model, "prompts": "auto", "precision": arguments["precision"]}
+    given = [n for n, value in arguments.items() if value != defaults[n] and value != free.get(n)]
+    if given:
+        raise ConfigurationError(f"{', '.join(given)}: fixed by {model}, which holds a whole detector; leave them out")
+    return load_detector(model, arguments["precision"])

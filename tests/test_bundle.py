@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import itertools
 import json
@@ -10,7 +11,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 from unittest import mock
@@ -27,9 +30,11 @@ from torch import nn
 from anomalyclip_med import create_model
 from anomalyclip_med.bundle import bundle_dir, run_bundle
 from anomalyclip_med.data import Scan
+from anomalyclip_med.engines import handlers
 from anomalyclip_med.errors import ConfigurationError, ScanError, WeightsError
 from anomalyclip_med.inferers import IncompleteRunError
 from anomalyclip_med.networks import PromptLearner, SingleTensorDetector
+from anomalyclip_med.writers import MapFile
 
 from .conftest import REPOSITORY, located
 
@@ -231,12 +236,14 @@ def test_switches_beyond_the_paper_reach_the_model_and_its_provenance(tmp_path: 
     switches = {"flip": True, "scales": [1.4], "feature_layers": [-1], "prompt_config": {"abnormal": ["worn", "torn"]}}
     options = {"dataset_dir": [tmp_path / "normal.png", tmp_path / "other.png"], "image_size": 70, **UNTRAINED}
     runs = {"plain": {}, "views": switches, "memory": {**switches, "references": tmp_path / "normal.png"}}
+    runs["faster"] = {"skip_background": True, "precision": "int8"}
     reports = {}
     for run, more in runs.items():
         run_bundle(BUNDLE, ["inference.json"], output_dir=tmp_path / run, **options, **more)
         reports[run] = json.loads((tmp_path / run / "scores.json").read_text())
     models = {run: report["model"] for run, report in reports.items()}
     assert not {"flip", "scales", "references"} & models["plain"].keys()
+    assert models["faster"] == {**models["plain"], "skip_background": True, "precision": "int8"}
     assert models["views"]["flip"] is True
     assert models["views"]["scales"] == [1.4]
     assert models["views"]["feature_layers"] == [24]
@@ -299,6 +306,122 @@ def test_the_next_slices_are_read_while_the_network_works(tmp_path: Path, monkey
     options = {"image_size": 70, "batch_size": 2, "top_slices": 0, **waiting}
     run_bundle(BUNDLE, ["inference.json"], dataset_dir=tmp_path, output_dir=tmp_path / "out", **options)
     assert WaitingNetwork.batches == 5
+
+
+class CountingNetwork(BrightnessNetwork):
+    """Counts the batches; what ``at`` says happens when one of them begins."""
+
+    begun: ClassVar[int] = 0
+    at: ClassVar[dict[int, Callable[[], object]]] = {}
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        CountingNetwork.begun += 1
+        self.at.get(self.begun, int)()
+        return super().forward(images)
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """Options of a run with two volumes of ten slices each, five batches."""
+    monkeypatch.setattr(CountingNetwork, "begun", 0)
+    monkeypatch.setattr(CountingNetwork, "at", {})
+    network = {"network_def": {"_target_": "tests.test_bundle.CountingNetwork"}, "window": [0.5, 1.0]}
+    return BRIGHTNESS | network | {"image_size": 70, "batch_size": 4, "top_slices": 1}
+
+
+def two_volumes(folder: Path) -> Path:
+    folder.mkdir()
+    for name, orientation in (("a", ORIENTATIONS[0]), ("b", ORIENTATIONS[29])):
+        nib.save(phantom(orientation)[0], folder / f"{name}.nii.gz")
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """All files of some results but for the log, which tells of the interruption."""
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*.*") if f.name != "manifest.jsonl"}
+
+
+def test_maps_are_stored_while_the_network_works(tmp_path: Path, monkeypatch, counting: dict) -> None:
+    """The writer goes on only when the network has begun the next batch; one after the other they would never end."""
+    source, store, next_batch = two_volumes(tmp_path / "in"), MapFile.store, threading.Event()
+    CountingNetwork.at = {2: next_batch.set}
+
+    def waiting(file: MapFile, planes: int) -> None:
+        assert next_batch.wait(30), "the network waits for the writer"
+        store(file, planes)
+
+    monkeypatch.setattr(MapFile, "store", waiting)
+    run_bundle(BUNDLE, ["inference.json"], dataset_dir=source, output_dir=tmp_path / "out", **counting)
+    assert CountingNetwork.begun == 5
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def fail() -> None:
+    raise RuntimeError("out of memory")
+
+
+@pytest.mark.parametrize("stop", [interrupt, fail])
+def test_a_run_that_is_stopped_in_a_scan_goes_on_to_the_same_files(tmp_path: Path, counting: dict, stop) -> None:
+    """What the network has scored before is written; of the scan in hand nothing is left behind."""
+    counting["dataset_dir"] = two_volumes(tmp_path / "in")
+    run_bundle(BUNDLE, ["inference.json"], output_dir=tmp_path / "whole", **counting)
+    CountingNetwork.begun, CountingNetwork.at = 0, {4: stop}
+    with pytest.raises((KeyboardInterrupt, RuntimeError)):
+        run_bundle(BUNDLE, ["inference.json"], output_dir=tmp_path / "out", **counting)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a", "manifest.jsonl"]
+    run_bundle(BUNDLE, ["inference.json"], output_dir=tmp_path / "out", **counting)
+    assert CountingNetwork.begun == 4 + 3  # ten slices of "b" alone
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+class FullDisk(MapFile):
+    """Has no room for the map of "a" after its first slices."""
+
+    def __init__(self, path: Path, anomaly_map: np.ndarray, scan: Scan, description: str) -> None:
+        super().__init__(path, anomaly_map, scan, description)
+        self.room = 3 if scan.name == "a" else 100
+
+    def store(self, planes: int) -> None:
+        if planes > self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().store(planes)
+
+
+def test_a_map_that_cannot_be_stored_loses_nothing_else(tmp_path: Path, monkeypatch, counting: dict) -> None:
+    source = two_volumes(tmp_path / "in")
+    run_bundle(BUNDLE, ["inference.json"], dataset_dir=source, output_dir=tmp_path / "whole", **counting)
+    monkeypatch.setattr(handlers, "MapFile", FullDisk)
+    out = tmp_path / "out"
+    with pytest.raises(IncompleteRunError, match=r"1 scan\(s\) not written; the first because: a: its files.*No space"):
+        run_bundle(BUNDLE, ["inference.json"], dataset_dir=source, output_dir=out, **counting)
+    assert not list(out.glob(".partial-*"))
+    assert list((out / "a").iterdir()) == []
+    complete = {name: content for name, content in files(tmp_path / "whole").items() if name.startswith("b/")}
+    assert {name: content for name, content in files(out).items() if name.startswith("b/")} == complete
+    report = json.loads((out / "scores.json").read_text())
+    assert [study["score"] is None for study in report["studies"]] == [False, False]
+
+
+def test_an_error_of_the_writer_ends_the_run_and_keeps_what_is_finished(
+    tmp_path: Path, monkeypatch, counting: dict
+) -> None:
+    counting["dataset_dir"] = two_volumes(tmp_path / "in")
+    run_bundle(BUNDLE, ["inference.json"], output_dir=tmp_path / "whole", **counting)
+    allocations = iter([None, OSError(errno.ENOSPC, "No space left on device"), None])
+
+    def allocate(*_: int) -> None:
+        if error := next(allocations):
+            raise error
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    with pytest.raises(ConfigurationError, match="no room for the map of b"):
+        run_bundle(BUNDLE, ["inference.json"], output_dir=tmp_path / "out", **counting)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a", "manifest.jsonl"]
+    run_bundle(BUNDLE, ["inference.json"], output_dir=tmp_path / "out", **counting)
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
 def test_one_bad_slice_loses_nothing_else(tmp_path: Path) -> None:
@@ -502,6 +625,26 @@ def test_onnx_export(exported_weights: tuple[Path, SingleTensorDetector], tmp_pa
     images = torch.rand(1, 3, 70, 70)
     (output,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
     np.testing.assert_allclose(output, network(images).numpy(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
+def test_a_compiled_network_gives_the_same_results(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        Image.fromarray(rng.integers(0, 255, (80, 60), dtype=np.uint8)).save(tmp_path / "in" / f"{number}.png")
+    scores = []
+    for compiled in (False, True):
+        options = {**UNTRAINED, "image_size": 70, "batch_size": 2, "compile": compiled}
+        options |= {"dataset_dir": str(tmp_path / "in"), "output_dir": str(tmp_path / str(compiled))}
+        run_bundle(BUNDLE, ["inference.json"], **options)
+        report = json.loads((tmp_path / str(compiled) / "scores.json").read_text())
+        scores.append([study["score"] for study in report["studies"]])
+        maps = sorted((tmp_path / str(compiled)).glob("*/*_map.nii.gz"))
+        scores[-1] += [float(value) for path in maps for value in nib.load(path).get_fdata().ravel()]
+    assert len(scores[0]) > 3 * 80 * 60
+    np.testing.assert_allclose(scores[1], scores[0], rtol=0, atol=1e-5)
 
 
 def test_evaluation(tmp_path: Path) -> None:

@@ -10,5 +10,6 @@ from anomalyclip_med.backbones import torchvision_shim as torchvision_shim  # is
 from anomalyclip_med.backbones.activation import Activation
 from anomalyclip_med.backbones.backbone import Backbone
 from anomalyclip_med.backbones.clip import load_clip
+from anomalyclip_med.backbones.precision import Precision
 
-__all__ = ["Activation", "Backbone", "load_clip"]
+__all__ = ["Activation", "Backbone", "Precision", "load_clip"]

@@ -194,8 +194,8 @@ def build_clip(
     _check_layout(expected, tensors, source)
     weights = {}
     for key in expected:
-        # Always a copy: a memory-mapped file may change under the model.
-        weights[key] = tensors.pop(key).to(torch.float32, copy=True).contiguous()
+        # No copy of what is float32 already: of a safetensors file it stays mapped.
+        weights[key] = tensors.pop(key).to(torch.float32).contiguous()
         # One bad value spoils the sum, which costs a tenth of looking at each.
         if not weights[key].sum().isfinite():
             raise WeightsError(f"{source}: {key!r} holds NaN or infinite values; download the file again.")

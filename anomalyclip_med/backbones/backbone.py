@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import open_clip
 from open_clip.transformer import VisionTransformer
+from torch import Tensor
 
 from anomalyclip_med.backbones.activation import Activation
+from anomalyclip_med.backbones.precision import Precision, reduce_precision
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,7 @@ class Backbone:
     """A frozen backbone and where it came from.
 
     Attributes:
-        visual: The vision tower, in evaluation mode, float32, no parameter requires a gradient.
+        visual: The vision tower, in evaluation mode, no parameter requires a gradient.
         clip: The CLIP that it belongs to, for its text tower; None for a tower that has none.
         name: "ARCHITECTURE/TAG", the file's name without its folder, "offline", "offline-text" or "untrained".
         activation: Of its MLPs, which not every weights file tells.
@@ -25,6 +27,8 @@ class Backbone:
         image_mean: Per-channel mean of the images in [0, 1] that the tower expects subtracted.
         image_std: Per-channel standard deviation to divide by.
         interpolation: How its position embedding is resized, "bilinear" or "bicubic".
+        precision: Of the products of the vision tower's blocks.
+        states: Text features (1 + states, E) of a text tower that is not here, normal first, L2-normalised.
     """
 
     visual: VisionTransformer
@@ -37,3 +41,16 @@ class Backbone:
     image_mean: tuple[float, float, float]
     image_std: tuple[float, float, float]
     interpolation: str
+    precision: Precision = Precision.FLOAT32
+    states: Tensor | None = None
+
+    def in_precision(self, precision: Precision | str) -> Backbone:
+        """The same with the products of the vision tower's blocks, which are exchanged in place, in fewer bits.
+
+        Raises:
+            ConfigurationError: the precision is unknown.
+        """
+        precision = Precision(precision)
+        if precision is not Precision.FLOAT32:
+            reduce_precision(self.visual, precision)
+        return replace(self, precision=precision)

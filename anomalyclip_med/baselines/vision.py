@@ -44,6 +44,6 @@ class PlainVisionTower(DPAMVisionTransformer):
             CLIP's image features (B, E), not normalised, and the patch tokens after each feature layer as they are,
             (B, layers, P, D).
         """
-        tokens, layers = self.run_blocks(images)
+        class_token, layers = self.run_blocks(images)
         patches = torch.stack([local[:, 1:] for local in layers], dim=1)
-        return self.project(self.visual.ln_post(tokens[:, 0])), patches
+        return self.project(self.visual.ln_post(class_token)), patches

@@ -115,6 +115,8 @@ class WinCLIP(Detector):
     ) -> None:
         if views and views.scales:
             raise ConfigurationError(f"scales: no option of {self.method}, whose windows are its scales")
+        if views and views.skip_background:
+            raise ConfigurationError(f"skip_background: no option of {self.method}, whose windows take every patch")
         clip = text_tower_of(backbone, self.method)
         vision = WindowedVisionTower(backbone.visual, image_size)
         super().__init__(backbone, vision, class_name, object_aware=True, views=views)

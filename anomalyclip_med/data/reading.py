@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,10 +29,7 @@ def reading(path: Path, problem: str) -> Iterator[None]:
     Raises:
         ScanError: the block raised; a `ScanError` from inside passes unchanged.
     """
-    with warnings.catch_warnings(), ExitStack() as silence:
-        for library in _TALKATIVE:
-            silence.enter_context(_silenced(library))
-        warnings.simplefilter("ignore")
+    with _silence:
         try:
             yield
         except (ScanError, KeyboardInterrupt, SystemExit, GeneratorExit):
@@ -40,12 +38,30 @@ def reading(path: Path, problem: str) -> Iterator[None]:
             raise ScanError(f"{path}: {problem} ({type(error).__name__})") from None
 
 
-@contextmanager
-def _silenced(name: str) -> Iterator[None]:
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+class _Silence:
+    """Lasts while any thread reads, as filters and levels are those of the process: no thread ends that of another."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._before = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._readers += 1
+            if self._readers == 1:
+                self._before.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+                for library in _TALKATIVE:
+                    logger = logging.getLogger(library)
+                    self._before.callback(logger.setLevel, logger.level)
+                    logger.setLevel(logging.CRITICAL + 1)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._readers -= 1
+            if not self._readers:
+                self._before.close()
+
+
+_silence = _Silence()

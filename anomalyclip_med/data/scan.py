@@ -166,6 +166,14 @@ class Scan(ABC):
             raise ScanError(f"{self.name}: an array of shape {volume.shape} is not on the grid {self.shape}")
         return self._slicing.view(volume, index)
 
+    def whole_planes(self, index: int) -> int:
+        """Return how many (X, Y) planes of an array on the scan's grid are complete after slice `index`.
+
+        They are counted from the first, through all time points: what of the array can be stored before the slices
+        that follow are known.
+        """
+        return self._slicing.whole_planes(index)
+
     def slice_affine(self, index: int) -> np.ndarray:
         """Return the (4, 4) matrix from (row, column, 0) of slice `index` to RAS millimetres.
 

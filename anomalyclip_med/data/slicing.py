@@ -46,7 +46,7 @@ class Slicing:
         self._column_step, self._row_step, self._slice_step = (
             int(orientation[axis, 1]) for axis in (self._column_axis, self._row_axis, self.axis)
         )
-        self._depth = shape[self.axis]
+        self._depth, self._planes = shape[self.axis], shape[2]
         self._rows, self._columns = shape[self._row_axis], shape[self._column_axis]
         self._has_time = len(shape) == 4
         self.times = shape[3] if self._has_time else 1
@@ -94,6 +94,15 @@ class Slicing:
         if self._has_time:
             at.append(time)
         return self.orient(volume[tuple(at)])
+
+    def whole_planes(self, index: int) -> int:
+        """Return how many (X, Y) planes, counted from the first through all time points, slices 0 to `index` fill.
+
+        One for each slice where the slices are these planes in their order; else those of whole time points.
+        """
+        if self.axis == 2 and self._slice_step == 1:
+            return index + 1
+        return (index + 1) // self._depth * self._planes
 
     def slice_affine(self, affine: np.ndarray, index: int) -> np.ndarray:
         """Return the (4, 4) matrix from (row, column, 0) of slice `index` to RAS millimetres.

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,22 @@ from tqdm import tqdm
 
 from anomalyclip_med import __version__
 from anomalyclip_med.data import Scan
+from anomalyclip_med.engines.worker import Worker
 from anomalyclip_med.errors import ConfigurationError, ScanError
 from anomalyclip_med.inferers import MapThreshold, RunResults, ScanResult
 from anomalyclip_med.transforms import LoadSliced
 from anomalyclip_med.writers import (
+    MapFile,
     StudyReport,
     scores_table,
     write_index,
-    write_map_nifti,
     write_map_png,
     write_map_sidecar,
     write_overlay_png,
     write_scores_csv,
     write_scores_json,
 )
-from anomalyclip_med.writers.dicom import DicomOutput, write_dicom
+from anomalyclip_med.writers.dicom import DicomOutput
 
 
 class SliceProgress:
@@ -57,6 +59,8 @@ class SliceProgress:
 
 
 _PARTIAL = ".partial-"
+_BATCHES_AHEAD = 1
+"""Of the model, before it waits for the writer; each holds its maps at the size of the slices."""
 
 
 def make_output_dir(path: str | Path) -> None:
@@ -79,7 +83,7 @@ def make_output_dir(path: str | Path) -> None:
 
 
 class ScanWriter:
-    """Puts the maps back on their scans' grids and writes each scan's files when its last slice is done.
+    """Puts the maps back on their scans' grids and writes each scan's files, in a thread beside the model.
 
     Per scan, in a folder of its name: ``<scan>_map.nii.gz`` on the scan's grid with ``<scan>_map.json`` beside it,
     ``<scan>_map.png`` for a 2-D scan, and ``<scan>_overlay_<slice>.png`` of the highest scored slices; of a DICOM scan
@@ -89,8 +93,10 @@ class ScanWriter:
     the outside.
 
     The map of one scan at a time lies in a temporary file in ``output_dir``, mapped into memory, so that a long series
-    takes disk and not memory. Files are written aside and moved into place when complete. A scan whose files cannot be
-    written is recorded, and the run goes on.
+    takes disk and not memory. It is compressed slice by slice; the other files follow the scan's last slice. Files are
+    written aside and moved into place when complete. A scan whose files cannot be written is recorded, and the run goes
+    on. Batches are taken up in their order while the model is at the next one. Before an error ends the run, whatever
+    the model has finished is taken up.
 
     Args:
         results: filled by this handler.
@@ -136,17 +142,32 @@ class ScanWriter:
             raise ConfigurationError("threshold is for the DICOM segmentation: ask for it with dicom=seg")
         if top_slices < 0:
             raise ConfigurationError(f"top_slices={top_slices} must not be negative")
+        self._worker = Worker(_BATCHES_AHEAD)
         self._current: int | None = None
         self._page: StudyReport | None = None
         self._map: np.ndarray = np.empty(0, dtype=np.float32)
+        self._aside = Path()
+        self._file: MapFile | None = None
+        self._opened = ExitStack()  # both of them
+        self._failure: Exception | None = None
 
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, lambda _: self.finish())
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._end)
 
     def _collect(self, engine: Engine) -> None:
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+        self._worker.submit(self._add_batch, engine.state.batch, engine.state.output)
+
+    def _end(self, engine: Engine, error: BaseException) -> None:
+        with suppress(Exception):  # the first error is the one that counts
+            self._worker.wait()
+        self._close_files()
+        raise error  # ignite takes it for handled otherwise
+
+    def _add_batch(self, items: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+        for item, output in zip(items, outputs, strict=True):
             self._add(item, output["pred"])
 
     def _add(self, item: dict[str, Any], pred: Any) -> None:
@@ -156,6 +177,7 @@ class ScanWriter:
             self._current = number
             self.results.start_scan(number)
             self._map = self._empty_map(result.scan)
+            self._failure = None
         if item["failure"]:
             self.results.fail_slice(number, index, item["failure"])
             result.scan.slice_view(self._map, index)[...] = np.nan
@@ -167,6 +189,7 @@ class ScanWriter:
             anomaly_map, score = pred.cpu().numpy()
             result.scores[index] = score.max()  # one value wherever the model has looked
             result.scan.slice_view(self._map, index)[...] = anomaly_map
+        self._store_map(result.scan, index)
         if index == len(result.scan.slices) - 1:
             try:
                 self._write(result)
@@ -175,6 +198,7 @@ class ScanWriter:
                     self._page.add_scan(result, self._map, self.load)
             except (OSError, ValueError, ScanError) as error:  # a full disk, a grid that the format cannot hold
                 result.write_failure = result.scan.show(f"{result.scan.name}: its files could not be written: {error}")
+            self._close_files()
             result.scan.close()
             if record := self.results.end_scan(number):
                 page = self.output_dir / "reports" / f"{record['study']}.html"
@@ -199,18 +223,46 @@ class ScanWriter:
                 "make room and run the same command again"
             ) from None
 
+    def _store_map(self, scan: Scan, index: int) -> None:
+        """Store what of the scan's map is complete with a slice; a failure is kept until the scan is written."""
+        if self._failure:
+            return
+        try:
+            if self._file is None:
+                aside = tempfile.TemporaryDirectory(dir=self.output_dir, prefix=_PARTIAL)
+                self._aside = Path(self._opened.enter_context(aside))
+                path = self._aside / f"{scan.name}_map.nii.gz"
+                self._file = self._opened.enter_context(MapFile(path, self._map, scan, self._description))
+            self._file.store(scan.whole_planes(index))
+            if index == len(scan.slices) - 1:
+                self._file.close()
+        except (OSError, ValueError, ScanError) as error:
+            self._failure = error
+
+    def _close_files(self) -> None:
+        """Remove what of a scan was written aside and not moved into place."""
+        self._file = None
+        with suppress(OSError):  # where the disk is full
+            self._opened.close()
+
+    @property
+    def _description(self) -> str:
+        untrained = "UNTRAINED " if self.provenance["notice"] else ""
+        return f"{untrained}anomaly map [0, 1], anomalyclip_med {__version__}"
+
     def _write(self, result: ScanResult) -> None:
         """Write the files of one scan."""
         folder = self.output_dir / result.scan.name
         folder.mkdir(exist_ok=True)
         for stale in [*folder.glob("*_overlay_*.png"), *folder.glob("*.dcm")]:
             stale.unlink()
-        with tempfile.TemporaryDirectory(dir=self.output_dir, prefix=_PARTIAL) as aside:
-            for path in self._files(result, Path(aside)):
-                path.replace(folder / path.name)
-                result.outputs.append(f"{result.scan.name}/{path.name}")
+        for path in self._files(result, self._aside):
+            path.replace(folder / path.name)
+            result.outputs.append(f"{result.scan.name}/{path.name}")
 
     def _dicom_files(self, result: ScanResult, folder: Path) -> Iterator[Path]:
+        from anomalyclip_med.writers.dicom import write_dicom
+
         scan, kinds = result.scan, self.dicom
         if self.threshold and self.threshold.modality not in (None, scan.modality):
             kinds = kinds - {DicomOutput.SEGMENTATION}
@@ -246,17 +298,16 @@ class ScanWriter:
         """Write the files of one scan into a folder; yields each when it is complete."""
         scan = result.scan
         notice = self.provenance["notice"]
-        description = f"{'UNTRAINED ' if notice else ''}anomaly map [0, 1], anomalyclip_med {__version__}"
 
-        path = folder / f"{scan.name}_map.nii.gz"
-        write_map_nifti(path, self._map, scan, description)
-        yield path
+        if self._failure:
+            raise self._failure
+        yield folder / f"{scan.name}_map.nii.gz"
         path = folder / f"{scan.name}_map.json"
         write_map_sidecar(path, result, self.provenance)
         yield path
         if len(scan.slices) == 1 and not result.failures:
             path = folder / f"{scan.name}_map.png"
-            write_map_png(path, scan.slice_view(self._map, 0), description)
+            write_map_png(path, scan.slice_view(self._map, 0), self._description)
             yield path
         for index in result.top_slices(self.top_slices):
             try:
@@ -284,6 +335,7 @@ class ScanWriter:
         Raises:
             ConfigurationError: the files cannot be written.
         """
+        self._worker.wait()
         index = self.output_dir / "index.html"
         try:
             write_scores_csv(self.output_dir / "scores.csv", self.results, self.provenance)

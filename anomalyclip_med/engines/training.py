@@ -218,7 +218,7 @@ def choose_loss(
             masks.
     """
     if not detector.losses:
-        raise ConfigurationError(f"{detector.method} learns nothing: it scores as it is")
+        raise ConfigurationError(f"{detector.file_name or detector.method} learns nothing: it scores as it is")
     if terms == "auto":
         terms = detector.losses[0]
     elif terms not in set(LossTerms):

@@ -23,7 +23,8 @@ LEVELS = ("study", "series", "slice")
 _MOST_QUANTILES = 1001
 _BINS = 1000
 _BLOCK = 1 << 20
-_NAMES = ("clip", "prompts")  # a file may have been renamed; its SHA-256 tells whether it is the same
+# A file may have been renamed, its SHA-256 tells whether it is the same; an exported detector scores as the one in it.
+_NAMES = ("clip", "prompts", "file", "file_sha256")
 
 
 @dataclass(frozen=True)

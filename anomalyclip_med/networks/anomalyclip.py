@@ -15,7 +15,7 @@ from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.networks.blocks import DPAMAttention
 from anomalyclip_med.networks.detector import Detector, DetectorOutput, TrainingOutput
 from anomalyclip_med.networks.dpam import DPAMVisionTransformer
-from anomalyclip_med.networks.embeddings import StateEmbeddings
+from anomalyclip_med.networks.embeddings import FrozenStates, StateEmbeddings
 from anomalyclip_med.networks.maps import (
     Upsampling,
     abnormal_log_odds,
@@ -68,7 +68,7 @@ class AnomalyCLIP(Detector):
     """
 
     method = "AnomalyCLIP"
-    losses = ("both", "global", "local")
+    losses: tuple[str, ...] = ("both", "global", "local")
     default_clip = "offline"
 
     vision: DPAMVisionTransformer
@@ -98,11 +98,13 @@ class AnomalyCLIP(Detector):
             score = ScoreSource.MAP if backbone.clip is None else ScoreSource.CLASS_TOKEN
         elif score not in set(ScoreSource):
             raise ConfigurationError(f"score={score!r} is unknown: choose one of {', '.join(ScoreSource)}")
-        learner: PromptLearner | StateEmbeddings
+        learner: PromptLearner | StateEmbeddings | FrozenStates
         vision = DPAMVisionTransformer(
             backbone.visual, image_size, feature_layers, dpam_layers, dpam, backbone.interpolation
         )
-        if backbone.clip is not None:
+        if backbone.states is not None:
+            learner = FrozenStates(backbone.states, prompt_config)
+        elif backbone.clip is not None:
             learner = PromptLearner(backbone.clip, prompt_config, seed)
         elif prompt_config is None:
             learner = StateEmbeddings(vision.embed_dim, seed)
@@ -122,7 +124,9 @@ class AnomalyCLIP(Detector):
         self.score = ScoreSource(score)
         self.top_fraction = top_fraction
         self.neighbourhood = tuple(neighbourhood)
-        if backbone.clip is None:
+        if backbone.states is not None:
+            self.losses = ()
+        elif backbone.clip is None:
             self.losses = ("local", "both", "global")  # its class token has never been aligned with anything
         self.upsample = Upsampling(self.grids, image_size)
         self.upsample_smooth = Upsampling(self.grids, image_size, sigma)

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 
+from anomalyclip_med.backbones.precision import project_in
+
 
 class DPAMAttention(StrEnum):
     """Which projection attends to itself in the side path; ``OFF`` takes patch features from the original path."""
@@ -41,19 +43,19 @@ def run_block(
         Tokens of the original path, (B, 1, D) if ``class_only``, and those of the side path.
     """
     attention = block.attn
-    weight, bias, width = attention.in_proj_weight, attention.in_proj_bias, tokens.shape[-1]
     normed = block.ln_1(tokens)
 
     def split(projected: Tensor) -> tuple[Tensor, ...]:
         """(B, N, parts D) -> parts of (B, heads, N, D / heads), in order: attention to heads apart takes longer."""
-        parts = projected.unflatten(-1, (-1, attention.num_heads, width // attention.num_heads))
+        parts = projected.unflatten(-1, (-1, attention.num_heads, tokens.shape[-1] // attention.num_heads))
         return parts.permute(2, 0, 3, 1, 4).contiguous().unbind(0)
 
-    if class_only and dpam is not DPAMAttention.QQ:
+    if class_only and dpam is not DPAMAttention.QQ and isinstance(attention, nn.MultiheadAttention):
+        weight, bias, width = attention.in_proj_weight, attention.in_proj_bias, attention.embed_dim
         (q,) = split(F.linear(normed[:, :1], weight[:width], bias[:width]))
         k, v = split(F.linear(normed, weight[width:], bias[width:]))
     else:
-        q, k, v = split(F.linear(normed, weight, bias))
+        q, k, v = split(project_in(attention, normed))
 
     def attend(query: Tensor, key: Tensor) -> Tensor:
         mixed = F.scaled_dot_product_attention(query, key, v).transpose(1, 2).flatten(2)

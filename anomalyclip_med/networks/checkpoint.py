@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from anomalyclip_med.networks.prompts import PromptConfig
 from anomalyclip_med.weights import file_sha256, verify
 
 FORMAT = "anomalyclip_med.prompts"
-_SETTINGS: dict[str, type | tuple[type, ...]] = {
+SETTINGS: dict[str, type | tuple[type, ...]] = {
     "image_size": int,
     "feature_layers": list,
     "dpam": str,
@@ -32,8 +33,10 @@ _SETTINGS: dict[str, type | tuple[type, ...]] = {
     "class_name": str,
     "flip": bool,
     "scales": list,
+    "skip_background": bool,
 }
-_OF_VIEWS = ("flip", "scales")
+"""What our files record of a detector, with the types that the values may have."""
+OF_VIEWS = ("flip", "scales", "skip_background")
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ _LAYOUTS = {
         container="prompt_learner",
         learned={r"ctx_(pos|neg)": 4, r"compound_prompts_text\.\d+": 2, r"normal|abnormal": 1},
         complete=({"ctx_pos", "ctx_neg"}, {"normal", "abnormal"}),  # with a text tower, without one
-        settings=tuple(name for name in _SETTINGS if name != "class_name"),
+        settings=tuple(name for name in SETTINGS if name != "class_name"),
         # Copies of CLIP's embeddings and projections that nothing uses.
         tolerated=r"token_(prefix|suffix)_(pos|neg)|tokenized_prompts_(pos|neg)"
         r"|compound_prompt_projections\.\d+\.(weight|bias)",
@@ -73,13 +76,13 @@ _LAYOUTS = {
         container=None,
         learned={"ctx": 2},
         complete=({"ctx"},),
-        settings=("image_size", "sigma", "class_name", *_OF_VIEWS),
+        settings=("image_size", "sigma", "class_name", *OF_VIEWS),
     ),
     "VAND": _Layout(
         container="trainable_linearlayer",
         learned={r"fc\.\d+\.weight": 2, r"fc\.\d+\.bias": 1},
         complete=({"fc.0.weight", "fc.0.bias"},),
-        settings=("image_size", "feature_layers", "class_name", *_OF_VIEWS),
+        settings=("image_size", "feature_layers", "class_name", *OF_VIEWS),
     ),
 }
 _MAX_BYTES = 256 * 2**20
@@ -246,15 +249,17 @@ def _select_learned(content: Any, path: Path, layout: _Layout) -> dict[str, Tens
     return tensors
 
 
+def are_settings(settings: Any, known: Collection[str] = SETTINGS) -> bool:
+    """Whether a file's record of a detector's settings has nothing but known names, with values of their types."""
+    return isinstance(settings, dict) and all(k in known and isinstance(v, SETTINGS[k]) for k, v in settings.items())
+
+
 def _read_settings(metadata: dict[str, str], path: Path, known: tuple[str, ...]) -> dict[str, Any]:
     try:
         settings = json.loads(metadata.get("settings", "{}"))
-        fits = isinstance(settings, dict) and all(
-            k in known and isinstance(v, _SETTINGS[k]) for k, v in settings.items()
-        )
     except ValueError:
-        fits = False
-    if not fits:
+        settings = None
+    if not are_settings(settings, known):
         raise WeightsError(f"{path}: its recorded settings of the detector are unreadable")
     return dict(settings)
 

@@ -44,6 +44,7 @@ class TrainingOutput(NamedTuple):
 def _forget_file(detector: Detector, _: Any) -> None:
     """What a whole network's state dict holds is no longer that of the file that was read before."""
     detector.prompts_name = detector.prompts_sha256 = None
+    detector.file_name = detector.file_sha256 = None
 
 
 class Detector(nn.Module, ABC):
@@ -68,9 +69,13 @@ class Detector(nn.Module, ABC):
         backbone_sha256: of its weights.
         backbone_activation: of its MLPs.
         backbone_trained: false only for random weights.
+        precision: of the products of the vision tower's blocks.
+        backbone_interpolation: of its position embedding.
         prompts_name: file that the learned tensors were read from, or None.
         prompts_sha256: of it.
         prompts_trained: whether they have been trained.
+        file_name: file that holds the whole detector, see :mod:`anomalyclip_med.exports`, or None.
+        file_sha256: of it.
         references: SHA-256 of the files of normal images that patches are compared with, see :meth:`remember`.
     """
 
@@ -98,12 +103,16 @@ class Detector(nn.Module, ABC):
         self.backbone_sha256 = backbone.sha256
         self.backbone_activation = backbone.activation
         self.backbone_trained = backbone.trained
+        self.precision = backbone.precision
+        self.backbone_interpolation = backbone.interpolation
         self.image_mean = backbone.image_mean
         self.image_std = backbone.image_std
         self.warnings = list(backbone.warnings)
         self.prompts_name: str | None = None
         self.prompts_sha256: str | None = None
         self.prompts_trained = False
+        self.file_name: str | None = None
+        self.file_sha256: str | None = None
         self.references: tuple[str, ...] = ()
         self.memory: PatchMemory | None = None
         self.register_load_state_dict_post_hook(_forget_file)
@@ -114,6 +123,8 @@ class Detector(nn.Module, ABC):
         self._views = self.views.of(vision.image_size, vision.patch)
         for size in {view.size for view in self._views if view.size}:
             vision.add_size(size)
+        if self.views.skip_background:
+            vision.skip_background(backbone.image_mean, backbone.image_std)
         self.register_buffer("_text_features", None, persistent=False)
         self._text_features_of: tuple[tuple[int, int], ...] = ()
         self._text_rows: dict[str, int] = {}
@@ -127,7 +138,11 @@ class Detector(nn.Module, ABC):
         Returns:
             What :meth:`encode_view` makes of them; of views beside the image as it is, such as ``mirrored``, under
             ``mirrored/`` and the same names.
+
+        Raises:
+            ConfigurationError: the images' device cannot compute in the detector's precision.
         """
+        self.precision.check_device(images.device)
         features: Features = {}
         for view in self._views:
             features |= view.named(self.encode_view(view.of_images(images)))
@@ -214,7 +229,7 @@ class Detector(nn.Module, ABC):
     def image_side(self) -> dict[str, Any]:
         """All that an image's features depend on beside the image, as plain values.
 
-        Here, what the backbone and the views add.
+        Here, what the backbone, its precision and the views add.
         Two detectors of equal ones have equal features.
         """
         # A weights file need not tell its activation, nor what its images are normalised with.
@@ -223,6 +238,7 @@ class Detector(nn.Module, ABC):
             "clip_activation": str(self.backbone_activation),
             "image_mean": list(self.image_mean),
             "image_std": list(self.image_std),
+            "precision": str(self.precision),
             **self.views.settings(),
         }
 
@@ -285,11 +301,13 @@ class Detector(nn.Module, ABC):
             "clip_sha256": self.backbone_sha256,
             "clip_activation": str(self.backbone_activation),
             "clip_trained": self.backbone_trained,
+            "precision": str(self.precision),
             "prompts": self.prompts_name,
             "prompts_sha256": self.prompts_sha256,
             "prompts_trained": self.prompts_trained if self.learned() else None,
             **self.settings(),
             **({"references": list(self.references)} if self.memory else {}),
+            **({"file": self.file_name, "file_sha256": self.file_sha256} if self.file_name else {}),
         }
 
     @property

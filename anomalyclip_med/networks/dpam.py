@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.networks.background import body_patches, spread_tokens
 from anomalyclip_med.networks.blocks import DPAMAttention, run_block
 from anomalyclip_med.networks.vision import VisionTower
 
@@ -85,17 +87,38 @@ class DPAMVisionTransformer(VisionTower):
             and for each feature layer the tokens after ``ln_post`` and projection, class token first:
             (B, 1 + P, E). Neither is L2-normalised.
         """
-        tokens, layers = self.run_blocks(images)
-        return self.project(tokens[:, 0]), [self.project(self.visual.ln_post(local)) for local in layers]
+        class_token, layers = self.run_blocks(images)
+        return self.project(class_token), [self.project(self.visual.ln_post(local)) for local in layers]
 
     def run_blocks(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Run both paths.
 
         Returns:
-            Of the original path after the last block the class token (B, 1, D), or all tokens; of the side path the
-            tokens (B, 1 + P, D) after each feature layer.
+            The original path's class token (B, D) as it leaves the last block, and the side path's tokens
+            (B, 1 + P, D) as they leave each feature layer.
         """
         tokens = self.embed(images)
+        if self.dark_below is None:
+            return self._run_tokens(tokens)
+        if torch.jit.is_tracing() or torch.compiler.is_compiling():
+            raise ConfigurationError("skip_background: each image has its own patches, which no export can hold")
+        background, kept = body_patches(images, self.dark_below, self.patch)
+        if kept.all():
+            return self._run_tokens(tokens)
+        # Images of one length at a time: to fill up the shorter ones takes the time that is to be saved.
+        counts = kept.sum(dim=1)
+        class_tokens = tokens.new_empty(len(tokens), tokens.shape[-1])
+        layers = [torch.empty_like(tokens) for _ in self.feature_layers]
+        for count in counts.unique():
+            rows = (counts == count).nonzero()[:, 0]
+            chosen = F.pad(kept[rows], (1, 0), value=True)
+            class_tokens[rows], found = self._run_tokens(tokens[rows][chosen].unflatten(0, (len(rows), -1)))
+            for layer, local in zip(layers, found, strict=True):
+                layer[rows] = spread_tokens(local, background[rows], kept[rows])
+        return class_tokens, layers
+
+    def _run_tokens(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The same from the tokens (B, N, D) that enter the first block."""
         side: Tensor | None = None
         layers = []
         for number, block in enumerate(self.visual.transformer.resblocks, start=1):
@@ -110,4 +133,4 @@ class DPAMVisionTransformer(VisionTower):
                 tokens, _ = run_block(block, tokens, class_only=class_only)
             if number in self.feature_layers:
                 layers.append(tokens if side is None else side)
-        return tokens, layers
+        return tokens[:, 0], layers

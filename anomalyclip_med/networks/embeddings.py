@@ -1,10 +1,12 @@
-"""Two learned embeddings, for a vision tower that has no text tower to read prompts."""
+"""What stands in for text features where there is no text tower: two learned embeddings, or kept features."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from anomalyclip_med.networks.prompts import PromptConfig
 
 
 class StateEmbeddings(nn.Module):
@@ -30,3 +32,27 @@ class StateEmbeddings(nn.Module):
     def forward(self) -> Tensor:
         """Features (1, 2, E) of the normal and the abnormal state, L2-normalised."""
         return F.normalize(torch.stack([self.normal, self.abnormal])[None], dim=-1)
+
+
+class FrozenStates(nn.Module):
+    """Text features as learned prompts or embeddings once gave them; nothing more is learned.
+
+    Args:
+        states: (1 + states, E), normal first, L2-normalised.
+        config: of the prompts that they come from; None for embeddings.
+    """
+
+    states: Tensor
+
+    def __init__(self, states: Tensor, config: PromptConfig | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("states", states)
+
+    def learned(self) -> dict[str, Tensor]:
+        """The features."""
+        return {"states": self.states}
+
+    def forward(self) -> Tensor:
+        """Features (1, 1 + states, E)."""
+        return self.states[None]

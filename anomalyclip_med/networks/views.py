@@ -1,4 +1,4 @@
-"""One image seen in several ways, whose maps and scores are averaged (test-time augmentation)."""
+"""What of an image is seen: in several ways, whose maps and scores are averaged, with or without its background."""
 
 from __future__ import annotations
 
@@ -61,6 +61,7 @@ class Views:
         flip: the mirrored image beside the image as it is.
         scales: factors by which the image is resized, to the nearest multiple of the patch size, beside its own size,
             which is 1 and need not be among them.
+        skip_background: whether patches of the black around the body are left out, see :mod:`.background`.
 
     Raises:
         ConfigurationError: a scale is no positive number.
@@ -68,6 +69,7 @@ class Views:
 
     flip: bool = False
     scales: Sequence[float] = ()
+    skip_background: bool = False
 
     def __post_init__(self) -> None:
         if not all(isinstance(scale, int | float) and 0 < scale < math.inf for scale in self.scales):
@@ -95,5 +97,5 @@ class Views:
 
     def settings(self) -> dict[str, Any]:
         """What differs from the image as it is alone, as plain values."""
-        flip = {"flip": True} if self.flip else {}
-        return {**flip, "scales": list(self.scales)} if self.scales else flip
+        chosen = {"flip": self.flip, "scales": list(self.scales), "skip_background": self.skip_background}
+        return {name: value for name, value in chosen.items() if value}

@@ -11,6 +11,7 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.networks.background import DARK
 
 
 def resize_positional_embedding(embedding: Tensor, grid: int, interpolation: str, antialias: bool = False) -> Tensor:
@@ -59,6 +60,7 @@ class VisionTower(nn.Module):
     """
 
     positional_embedding: Tensor
+    dark_below: Tensor | None
 
     def __init__(
         self, visual: VisionTransformer, image_size: int | None, interpolation: str, antialias: bool = False
@@ -79,12 +81,22 @@ class VisionTower(nn.Module):
         self._interpolation, self._antialias = interpolation, antialias
         self._positions: dict[int, str] = {image_size: "positional_embedding"}  # by size
         self.register_buffer("positional_embedding", self._resized(self.grid))
+        self.register_buffer("dark_below", None, persistent=False)
 
     def add_size(self, size: int) -> None:
         """Take images of another side, a multiple of the patch size, as well."""
         name = f"positional_embedding_{size}"
         self.register_buffer(name, self._resized(size // self.patch), persistent=False)
         self._positions[size] = name
+
+    def skip_background(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Leave patches of the black around the body out, see :mod:`.background`.
+
+        Args:
+            mean: per-channel mean that images are normalised with.
+            std: per-channel standard deviation.
+        """
+        self.dark_below = ((DARK - torch.tensor(mean)) / torch.tensor(std)).view(3, 1, 1)
 
     def _resized(self, grid: int) -> Tensor:
         positions = self.visual.positional_embedding.detach()

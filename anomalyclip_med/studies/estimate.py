@@ -21,6 +21,8 @@ _BATCH = 8
 _EPOCHS = 15
 _CELL = 1.5
 """Seconds that a cell takes beside its images: building the network, reading lists, writing results."""
+_TIMED = ("method", "clip", "image_size", "flip", "scales", "skip_background", "precision")
+"""Options that what an image takes depends on."""
 _TEXT_ONLY = {"prompt_config", "class_name", "sigma", "score", "top_fraction"}
 """Options that do not change what is computed of an image before the texts."""
 
@@ -83,7 +85,7 @@ def _estimate(plan: Plan, images: Mapping[str, tuple[int, int]], device: str | N
     probed: dict[str, Costs] = {}
 
     def costs(options: Mapping[str, Any]) -> Costs:
-        key = repr([options.get(name) for name in ("method", "clip", "image_size", "flip", "scales")])
+        key = repr([options.get(name) for name in _TIMED])
         if key not in probed:
             try:
                 probed[key] = probe(options, device)

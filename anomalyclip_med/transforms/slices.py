@@ -70,11 +70,11 @@ class LoadSliced(MapTransform):
                 d[key], d["failure"] = MetaTensor(torch.zeros(3, 1, 1)), str(error)
             rows, columns = d[key].shape[1:]
             d["region"] = (0, rows, 0, columns) if d["failure"] or scan.region is None else scan.region
-            d["empty"] = float((d[key].amax(dim=0) > _DARK).float().mean()) < self.empty_below
+            d["empty"] = self.empty_below > 0 and self._is_empty(d[key])
         return d
 
     def read(self, scan: Scan, index: int) -> MetaTensor:
-        """One windowed slice, (3, rows, columns) in [0, 1].
+        """One windowed slice, (3, rows, columns) in [0, 1]; of a grey one the channels are one and the same memory.
 
         Raises:
             ScanError: the slice cannot be read.
@@ -84,9 +84,12 @@ class LoadSliced(MapTransform):
             unit = pixels.transpose(2, 0, 1) / np.float32(255)
         else:
             channels = [self._grey(scan, pixels, window) for window in self.windows]
-            unit = np.stack(channels * (3 // len(channels)))
+            unit = np.stack(channels)
         image = torch.from_numpy(np.ascontiguousarray(unit, dtype=np.float32)).clamp_(0, 1)
-        return MetaTensor(image, affine=torch.from_numpy(scan.slice_affine(index)))
+        return MetaTensor(image.expand(3, -1, -1), affine=torch.from_numpy(scan.slice_affine(index)))
+
+    def _is_empty(self, image: Tensor) -> bool:
+        return float((image.amax(dim=0) > _DARK).float().mean()) < self.empty_below
 
     def _grey(self, scan: Scan, pixels: np.ndarray, window: Window) -> np.ndarray:
         if window is WindowRule.VOI and scan.table is not None:
@@ -109,10 +112,8 @@ class LoadSliced(MapTransform):
 class CropRegiond(MapTransform, InvertibleTransform):
     """Crop images to the region that stands under ``region``, which is taken out; the inverse fills up with zeros.
 
-    So nothing outside the scan's region, such as text and rulers in ultrasound, is seen by the model or scored.
-
-    Args:
-        keys: keys of (C, rows, columns) ``MetaTensor``.
+    So nothing outside the scan's region, such as text and rulers in ultrasound, is seen by the model or scored. Its
+    keys are those of (C, rows, columns) ``MetaTensor``.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -137,7 +138,10 @@ class CropRegiond(MapTransform, InvertibleTransform):
             record = self.pop_transform(d[key])
             (top, left), (rows, columns) = record[TraceKeys.EXTRA_INFO]["corner"], record[TraceKeys.ORIG_SIZE]
             below, right = rows - top - d[key].shape[1], columns - left - d[key].shape[2]
-            restored = MetaTensor(F.pad(d[key].as_tensor(), (left, right, top, below))).copy_meta_from(d[key])
+            pixels = d[key].as_tensor()
+            if pixels.shape[1:] != (rows, columns):
+                pixels = F.pad(pixels, (left, right, top, below))
+            restored = MetaTensor(pixels).copy_meta_from(d[key])
             restored.affine = record[TraceKeys.EXTRA_INFO]["affine"]
             d[key] = restored
         return d
@@ -164,7 +168,7 @@ class ResizeSliced(MapTransform, InvertibleTransform):
         for key in self.key_iterator(d):
             image = d[key]
             original = tuple(image.shape[1:])
-            resized = _resize(image, (self.size, self.size), "bicubic").clamp(0, 1)
+            resized = _resize(image, (self.size, self.size), "bicubic")
             resized.affine = image.affine @ _zoom_affine(original, (self.size, self.size))
             self.push_transform(resized, orig_size=original, extra_info={"affine": image.affine})
             d[key] = resized
@@ -175,15 +179,18 @@ class ResizeSliced(MapTransform, InvertibleTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             record = self.pop_transform(d[key])
-            restored = _resize(d[key], record[TraceKeys.ORIG_SIZE], "bilinear").clamp(0, 1)
+            restored = _resize(d[key], record[TraceKeys.ORIG_SIZE], "bilinear")
             restored.affine = record[TraceKeys.EXTRA_INFO]["affine"]
             d[key] = restored
         return d
 
 
 def _resize(image: Tensor, size: Sequence[int], mode: str) -> MetaTensor:
+    """Resize to (C, *size), in [0, 1]."""
     pixels = image.as_tensor() if isinstance(image, MetaTensor) else image
-    resized = F.interpolate(pixels[None], size=tuple(size), mode=mode, align_corners=False, antialias=True)[0]
+    channels = pixels if pixels.stride(0) else pixels[:1]  # of a grey slice, one in memory
+    resized = F.interpolate(channels[None], size=tuple(size), mode=mode, align_corners=False, antialias=True)[0]
+    resized = resized.clamp(0, 1).expand(len(pixels), -1, -1)
     return MetaTensor(resized).copy_meta_from(image) if isinstance(image, MetaTensor) else MetaTensor(resized)
 
 

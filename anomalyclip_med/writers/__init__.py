@@ -1,11 +1,12 @@
 """Results in formats that viewers and spreadsheets open."""
 
-from anomalyclip_med.writers.nifti import write_map_nifti
+from anomalyclip_med.writers.nifti import MapFile, write_map_nifti
 from anomalyclip_med.writers.overlay import write_map_png, write_overlay_png
 from anomalyclip_med.writers.report import StudyReport, write_index
 from anomalyclip_med.writers.scores import scores_table, write_map_sidecar, write_scores_csv, write_scores_json
 
 __all__ = [
+    "MapFile",
     "StudyReport",
     "scores_table",
     "write_index",

@@ -3,26 +3,79 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import TracebackType
 
 import nibabel as nib
 import numpy as np
+from nibabel.openers import ImageOpener
 
 from anomalyclip_med.data import Scan
 from anomalyclip_med.data.reading import reading
 
 
-def write_map_nifti(path: Path, anomaly_map: np.ndarray, scan: Scan, description: str) -> None:
-    """Write a map with the scan's shape and affine; viewers open it with the fixed scale [0, 1].
+class MapFile:
+    """A map that is stored with the scan's shape and affine while it comes into being; a context manager.
+
+    Compressing a long series takes seconds: done slice by slice, it goes on beside the model. The file is the same,
+    byte for byte, as if nibabel had saved the whole map. Viewers open it with the fixed scale [0, 1].
 
     Args:
         path: ``.nii`` or ``.nii.gz``.
-        anomaly_map: of ``scan.shape``, in [0, 1], NaN where a slice was not scored; stored as float32.
+        anomaly_map: of ``scan.shape``, float32 in [0, 1], NaN where a slice was not scored; filled by the caller.
         scan: whose geometry the map has. Of a NIfTI scan the qform, the sform and their codes are copied.
         description: at most 79 characters, put into the header.
+
+    Raises:
+        OSError: the file cannot be written.
+        ScanError: the scan's own header cannot be read any more.
+        ValueError: the format cannot hold the grid.
     """
+
+    def __init__(self, path: Path, anomaly_map: np.ndarray, scan: Scan, description: str) -> None:
+        # From the slowest axis to the fastest; a view of a map in Fortran's order.
+        self._planes = anomaly_map.T.reshape(-1, *anomaly_map.shape[1::-1])
+        self._stored = 0
+        header = _header(anomaly_map, scan, description)
+        self._file = ImageOpener(path, "wb")
+        header.write_to(self._file)
+
+    def store(self, planes: int) -> None:
+        """Store the first ``planes`` (X, Y) planes, counted through all time points, as far as they are not yet.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        for plane in self._planes[self._stored : planes]:
+            self._file.write(plane.tobytes())
+        self._stored = max(self._stored, planes)
+
+    def close(self) -> None:
+        """End the file.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        self._file.close()
+
+    def __enter__(self) -> MapFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def write_map_nifti(path: Path, anomaly_map: np.ndarray, scan: Scan, description: str) -> None:
+    """Write a whole map, see :class:`MapFile`."""
+    with MapFile(path, anomaly_map.astype(np.float32, copy=False), scan, description) as file:
+        file.store(anomaly_map[0, 0].size)
+
+
+def _header(anomaly_map: np.ndarray, scan: Scan, description: str) -> nib.Nifti1Header:
     # NIfTI-1 counts the voxels along an axis in 16 bits.
     kind = nib.Nifti1Image if max(anomaly_map.shape) < 2**15 else nib.Nifti2Image
-    image = kind(anomaly_map.astype(np.float32, copy=False), scan.affine)
+    image = kind(anomaly_map, scan.affine)
     header = image.header
     header["descrip"] = description.encode("ascii", "replace")[:79]
     header["cal_min"], header["cal_max"] = 0, 1
@@ -33,7 +86,9 @@ def write_map_nifti(path: Path, anomaly_map: np.ndarray, scan: Scan, description
         image.set_sform(scan.affine, code="scanner")
         # A qform cannot hold the shear of a tilted gantry: then only the sform speaks.
         image.set_qform(scan.affine, code="scanner" if _is_orthogonal(scan.affine) else "unknown")
-    nib.save(image, path)
+    image.update_header()
+    header.set_slope_inter(1, 0)
+    return header
 
 
 def _copy_geometry(source: Path, image: nib.Nifti1Image) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import threading
 import traceback
 import warnings
 from pathlib import Path, PurePosixPath
@@ -131,6 +133,7 @@ def test_identifiers_of_odd_form_are_not_logged(tmp_path, write_dicom, caplog, c
     with warnings.catch_warnings(action="ignore"):
         write_dicom(path, np.zeros((4, 5), np.uint16), StudyInstanceUID="1.2.SENTINEL^PATIENT")
     caplog.clear()
+    capsys.readouterr()  # a bundle that has run in this process prints what is logged
     with caplog.at_level("DEBUG"):
         scans, _ = find_scans([path])
         scans[0].read_slice(0)
@@ -172,3 +175,26 @@ def test_foreign_errors_keep_their_type_and_not_their_text(tmp_path, error):
 def test_an_interrupt_is_no_damaged_file(tmp_path):
     with pytest.raises(KeyboardInterrupt), reading(tmp_path / "x", "is damaged"):
         raise KeyboardInterrupt
+
+
+def test_a_thread_that_ends_reading_does_not_end_the_silence_of_another(tmp_path):
+    logger = logging.getLogger("pydicom")
+    before = (logger.level, warnings.filters)
+    ended, other_is_in = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with reading(tmp_path / "other", "is damaged"):
+            other_is_in.set()
+            ended.wait(60)
+            assert not logger.isEnabledFor(logging.CRITICAL)
+
+    thread = threading.Thread(target=other)
+    with reading(tmp_path / "x", "is damaged"):
+        thread.start()
+        other_is_in.wait(60)
+    assert not logger.isEnabledFor(logging.CRITICAL)
+    assert warnings.filters[0][0] == "ignore"
+    ended.set()
+    thread.join()
+    assert (logger.level, warnings.filters) == before
+    assert logger.isEnabledFor(logging.CRITICAL)

@@ -233,3 +233,24 @@ def test_real_volumes_agree_with_itk(real_data):
         lps = np.array(image.TransformIndexToPhysicalPoint(corner))
         np.testing.assert_allclose((scan.affine @ [*corner, 1])[:3], lps * [-1, -1, 1], atol=1e-2)
         scan.close()
+
+
+@pytest.mark.parametrize("plane", Plane)
+def test_planes_are_whole_when_all_their_slices_are_done(tmp_path, plane):
+    """In every orientation and over time; as they come where the slices are the file's own planes."""
+    at_once = 0
+    for codes in CODES:
+        transform = ornt_transform(io_orientation(RAS_AFFINE), axcodes2ornt(codes))
+        image = nib.Nifti1Image(np.zeros((3, 4, 5, 2), np.int16), RAS_AFFINE).as_reoriented(transform)
+        nib.save(image, tmp_path / "v.nii")
+        (scan,), _ = find_scans([tmp_path / "v.nii"], plane)
+        done = np.zeros(scan.shape, bool)
+        for index in range(len(scan.slices)):
+            scan.slice_view(done, index)[...] = True
+            whole = done.all(axis=(0, 1)).ravel(order="F")
+            known = scan.whole_planes(index)
+            assert whole[:known].all()
+            at_once += known == index + 1 and 0 < index < len(scan.slices) // 2 - 1
+        assert known == len(whole)
+    # Eight of the 48 have the display's slices as planes from the first on.
+    assert at_once >= 8

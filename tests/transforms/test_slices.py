@@ -133,3 +133,16 @@ def test_air_is_marked_as_empty(tmp_path: Path) -> None:
     assert empty(0.01) == [True, False, True]
     with pytest.raises(ConfigurationError, match="empty_below=1"):
         LoadSliced("image", empty_below=1)
+
+
+def test_a_grey_slice_is_resized_once_for_its_three_channels(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (61, 47), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    (scan,), _ = find_scans([tmp_path / "a.png"])
+    item = LoadSliced("image")({"image": scan, "slice": 0})
+    assert item["image"].shape == (3, 61, 47)
+    assert item["image"].stride(0) == 0
+    resized = ResizeSliced("image", 28)(item)["image"]
+    assert resized.stride(0) == 0
+    three = MetaTensor(item["image"].as_tensor().contiguous(), affine=item["image"].affine)
+    assert torch.equal(resized.as_tensor(), ResizeSliced("image", 28)({"image": three})["image"].as_tensor())

@@ -11,7 +11,7 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from anomalyclip_med.data import find_scans
-from anomalyclip_med.writers import write_map_nifti
+from anomalyclip_med.writers import MapFile, write_map_nifti
 
 
 def written(scan, path: Path) -> nib.Nifti1Image:
@@ -82,3 +82,26 @@ def test_a_sheared_grid_has_no_qform(tmp_path: Path) -> None:
     image = written(scan, tmp_path / "map.nii.gz")
     assert int(image.header["qform_code"]) == 0
     np.testing.assert_allclose(image.affine, scan.affine, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["map.nii", "map.nii.gz"])
+@pytest.mark.parametrize("shape", [(40, 30, 6), (40, 30, 3, 4)])
+def test_a_map_in_parts_is_the_file_that_nibabel_saves_at_once(tmp_path: Path, name: str, shape: tuple) -> None:
+    """Byte for byte, also where parts end in the middle of a time point and slices were not scored."""
+    affine = np.diag([-0.7, 0.7, 3.0, 1.0])
+    nib.save(nib.Nifti1Image(np.zeros(shape, np.int16), affine), tmp_path / "source.nii")
+    (scan,), _ = find_scans([tmp_path / "source.nii"])
+    values = np.full(shape, np.nan, np.float32, order="F")
+    rng = np.random.default_rng(0)
+    with MapFile(tmp_path / name, values, scan, "a map") as file:
+        for planes in (1, 1, 5, 5, int(np.prod(shape[2:]))):
+            known = values.reshape(*shape[:2], -1, order="F")  # a view
+            known[..., :planes] = np.where(np.isnan(known[..., :planes]), rng.random(1), known[..., :planes])
+            file.store(planes)
+    image = nib.Nifti1Image(values, affine)
+    image.header["descrip"], image.header["cal_max"] = b"a map", 1
+    image.header.set_xyzt_units(*nib.load(tmp_path / "source.nii").header.get_xyzt_units())
+    image.set_qform(None, 0)
+    image.set_sform(affine, 2)
+    nib.save(image, tmp_path / f"saved_{name}")
+    assert (tmp_path / name).read_bytes() == (tmp_path / f"saved_{name}").read_bytes()

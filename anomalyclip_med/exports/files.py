@@ -1,0 +1,74 @@
+"""One call each to write and to load a detector; the suffix tells the kind of the file."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from anomalyclip_med.backbones import Precision
+from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.exports.compact import assemble, read_compact, write_compact
+from anomalyclip_med.exports.graphs import write_onnx, write_pt2, write_torchscript
+from anomalyclip_med.exports.record import Record
+from anomalyclip_med.exports.runtime import OnnxDetector
+from anomalyclip_med.networks import Detector
+
+_WRITERS = {".safetensors": write_compact, ".onnx": write_onnx, ".pt2": write_pt2, ".ts": write_torchscript}
+_READERS: dict[str, Callable[[Path, Precision], Detector]] = {".safetensors": read_compact, ".onnx": OnnxDetector}
+
+
+def export_detector(detector: Detector, path: str | Path) -> Path:
+    """Write a detector into one file, which takes the place of another when it is complete.
+
+    Args:
+        detector: AnomalyCLIP with object-agnostic prompts, in evaluation mode.
+        path: ``.safetensors``: the compact file that :func:`load_detector` reads; ``.onnx``, ``.pt2``
+            (``torch.export``), ``.ts`` (TorchScript): a program from RGB images in [0, 1], float32 (B, 3, S, S), to
+            scores (B,) and maps (B, 1, S, S), for any B.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigurationError: the suffix is another one, the detector cannot be exported, the folder cannot be written to,
+            or a package is missing.
+    """
+    path = Path(path).expanduser()
+    if path.suffix not in _WRITERS:
+        raise ConfigurationError(f"{path}: the suffix tells the kind of export: use {', '.join(_WRITERS)}")
+    record = Record.of(detector)
+    detector = assemble(record, detector.vision.visual, detector.text_features)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A folder, because a name's suffix tells exporters the kind, too.
+        aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=".partial-"))
+        try:
+            _WRITERS[path.suffix](detector, record, aside / path.name)
+            (aside / path.name).replace(path)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be written ({error.strerror})") from None
+    return path
+
+
+def load_detector(path: str | Path, precision: Precision | str = Precision.FLOAT32) -> Detector:
+    """Load what :func:`export_detector` wrote as ``.safetensors`` or ``.onnx``.
+
+    Args:
+        path: the file.
+        precision: that a compact file is computed in.
+
+    Raises:
+        WeightsError: the file is missing, damaged, changed or of another kind.
+        ConfigurationError: the suffix is another one, the precision is not that of the file, or ONNX Runtime is not
+            installed.
+    """
+    path = Path(path).expanduser()
+    if path.suffix not in _READERS:
+        raise ConfigurationError(
+            f"{path}: a detector is loaded from {' or '.join(_READERS)}; 'anomalyclip-med export' writes them"
+        )
+    return _READERS[path.suffix](path, Precision(precision))

@@ -2,7 +2,8 @@
 
 mkdocs takes pages from one folder, while the project's lie where their readers look: the README at the top, a bundle's
 documentation in the bundle. Every page keeps its path in the repository, so that the links that work on GitHub work in
-the site. Formulas become MathML, which browsers show without a script.
+the site. Tutorials come with the outputs of the run that `make tutorials` left in build/. Formulas become MathML, which
+browsers show without a script.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ SOURCES = (
     "bundles/*/docs/*.md",
     "build/figures/*.png",
 )
+RUN_TUTORIALS = ("tutorials/*.md", "tutorials/*_files/*.png")  # in build/
 PACKAGE = "anomalyclip_med"
+_NOTEBOOK = re.compile(r"(\]\([\w./]*)\.ipynb\)")
 _ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):(<code>.*?</code>)")
 
 
@@ -43,11 +46,19 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     kept = Files([file for file in files if file.src_dir != config.docs_dir])  # the theme's
     for path in sorted(p for pattern in SOURCES for p in ROOT.glob(pattern)):
         kept.append(File(str(path.relative_to(ROOT)), str(ROOT), config.site_dir, config.use_directory_urls))
+    build = ROOT / "build"
+    for path in sorted(p for pattern in RUN_TUTORIALS for p in build.glob(pattern)):
+        kept.append(File(str(path.relative_to(build)), str(build), config.site_dir, config.use_directory_urls))
     pages = api_pages()
     for name, text in pages.items():
         kept.append(File.generated(config, name, content=text))
     config.nav = [*(config.nav or []), {"API": list(pages)}]
     return kept
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Lead to a tutorial's page where GitHub shows the notebook."""
+    return _NOTEBOOK.sub(r"\1.md)", markdown)
 
 
 def on_page_content(html: str, **_: Any) -> str:

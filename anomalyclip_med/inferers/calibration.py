@@ -265,7 +265,7 @@ def _outside(series: dict[str, Any]) -> int:
 def _histogram(path: Path) -> np.ndarray:
     try:
         counts = np.zeros(_BINS, dtype=np.int64)
-        # As `write_map_nifti` writes it: float32 without scaling. Slices taken from nibabel would each unpack the file
+        # As `MapFile` stores it: float32 without scaling. Slices taken from nibabel would each unpack the file
         # from its beginning.
         stored = nib.load(path).dataobj
         left = math.prod(stored.shape)

@@ -81,7 +81,7 @@ def main() -> None:
             (
                 name,
                 f"{len(images) / middle:.3f}",
-                f"{middle:.2f} ({min(seconds[name]):.2f} to {max(seconds[name]):.2f})",
+                f"{middle:.3g} ({min(seconds[name]):.3g} to {max(seconds[name]):.3g})",
                 f"{flops[name] / 1e12:.3f}",
                 f"{flops[name] / middle / peak:.0%}",
                 f"{memory[name] / 2**20:.0f}",

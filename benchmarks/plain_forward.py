@@ -25,9 +25,9 @@ def plain_forward(detector: AnomalyCLIP, images: Tensor) -> tuple[Tensor, Tensor
     for number, block in enumerate(visual.transformer.resblocks, start=1):
         tokens, local = _block(block, tokens, local, number in vision.dpam_blocks)
         if number in vision.feature_layers:
-            layers.append(visual.ln_post(local) @ visual.proj)
+            layers.append(_projected(visual, visual.ln_post(local)))
     states = detector.text_features
-    image_feature = F.normalize(tokens[:, 0] @ visual.proj, dim=-1)
+    image_feature = F.normalize(_projected(visual, tokens[:, 0]), dim=-1)
     score = (image_feature @ states.T / 0.07).softmax(dim=-1)[:, 1]
     total = torch.zeros(len(images), detector.image_size, detector.image_size, device=images.device)
     for layer in layers:
@@ -38,6 +38,11 @@ def plain_forward(detector: AnomalyCLIP, images: Tensor) -> tuple[Tensor, Tensor
     means = (total / len(layers)).cpu().numpy()
     smooth = [torch.from_numpy(gaussian_filter(mean, sigma=detector.sigma)) for mean in means]
     return score, torch.stack(smooth)[:, None].to(images.device)
+
+
+def _projected(visual: Any, tokens: Tensor) -> Tensor:
+    """Into the space of the texts, where a tower has another one."""
+    return tokens if visual.proj is None else tokens @ visual.proj
 
 
 def _block(block: Any, tokens: Tensor, local: Tensor, two_paths: bool) -> tuple[Tensor, Tensor]:

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
 from .conftest import REPOSITORY
+
+
+def test_badges_are_true() -> None:
+    badges = re.findall(r"img.shields.io/badge/([^)]+)-\w+\)", (REPOSITORY / "README.md").read_text(encoding="utf-8"))
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    (monai,) = (needed for needed in project["dependencies"] if needed.startswith("monai"))
+    minor = re.findall(r">=(\d+\.\d+)", monai)[0]
+    assert badges == [
+        f"python-{project['requires-python'].removeprefix('>=')}+",
+        f"licence-{project['license'].replace('-', '--')}",
+        f"MONAI-{minor}",
+        "use-research_only",
+    ]
 
 
 def test_every_package_is_in_the_wheel() -> None:

@@ -31,6 +31,7 @@ SOURCES = (
 )
 RUN_TUTORIALS = ("tutorials/*.md", "tutorials/*_files/*.png")  # in build/
 PACKAGE = "anomalyclip_med"
+_BADGE = re.compile(r"^\[!\[.*\n", re.M)
 _NOTEBOOK = re.compile(r"(\]\([\w./]*)\.ipynb\)")
 _ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):(<code>.*?</code>)")
 
@@ -57,8 +58,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Lead to a tutorial's page where GitHub shows the notebook."""
-    return _NOTEBOOK.sub(r"\1.md)", markdown)
+    """Lead to a tutorial's page where GitHub shows the notebook, and load no badge from the network."""
+    return _BADGE.sub("", _NOTEBOOK.sub(r"\1.md)", markdown))
 
 
 def on_page_content(html: str, **_: Any) -> str:

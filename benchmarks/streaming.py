@@ -16,12 +16,13 @@ from __future__ import annotations
 import argparse
 import functools
 import re
+import sys
 import tempfile
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,7 @@ def main() -> None:
         source.mkdir()
         INPUTS[arguments.input](source, slices, arguments.size)
         before = anonymous_memory()
-        with peak_memory() as peak:
+        with peak_memory() as peak, redirect_stdout(sys.stderr):  # what the bundle tells is not of the report
             run_bundle(
                 "anomalyclip_zero_shot",
                 ["inference.json"],

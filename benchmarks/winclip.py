@@ -111,7 +111,11 @@ def main() -> None:
         )
         for kind, (seconds, score, anomaly_map) in found.items()
     ]
-    print(tabulate(rows, ("", "s/image", "times ours", "score differs by", "map differs by"), disable_numparse=True))
+    print(
+        tabulate(
+            rows, ("", "s/image", "times ours", "score differs by", "map differs by"), "pipe", disable_numparse=True
+        )
+    )
     print(f"scores {ours[1].round(4).tolist()}, maps from {ours[2].min():.4f} to {ours[2].max():.4f}")
 
 

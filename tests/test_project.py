@@ -28,7 +28,14 @@ def test_every_package_is_in_the_wheel() -> None:
         ".".join(folder.parent.relative_to(REPOSITORY).parts)
         for folder in Path(REPOSITORY).glob("anomalyclip_med/**/__init__.py")
     }
-    assert listed == found | {"anomalyclip_med.bundles"}
+    # Folders without modules: setuptools wants those with data named, too.
+    data = {"anomalyclip_med.prompts", "anomalyclip_med.writers.report.templates", "anomalyclip_med.bundles"}
+    data |= {
+        ".".join(("anomalyclip_med", *folder.relative_to(REPOSITORY).parts))
+        for folder in (REPOSITORY / "bundles").glob("**/")
+        if folder != REPOSITORY / "bundles"
+    }
+    assert listed == found | data
 
 
 def test_no_bundle_holds_a_copy_of_what_another_one_has() -> None:

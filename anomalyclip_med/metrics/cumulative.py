@@ -35,6 +35,14 @@ class ImageMetric(CumulativeIterationMetric):
 
     Raises:
         MetricError: when aggregated over one class only or over scores that are not finite.
+        ValueError: the figure is unknown or ``aupro``.
+
+    Examples:
+        >>> metric = ImageMetric("auroc")
+        >>> for scores, labels in (([0.1, 0.4], [0, 0]), ([0.4, 0.8], [1, 1])):
+        ...     _ = metric(torch.tensor(scores), torch.tensor(labels))
+        >>> metric.aggregate().item()
+        0.875
     """
 
     def __init__(self, figure: Figure | str) -> None:
@@ -68,6 +76,14 @@ class PixelMetric(CumulativeIterationMetric):
 
     Raises:
         MetricError: when aggregated without both classes or over scores that are not finite.
+        ValueError: the figure is unknown.
+
+    Examples:
+        >>> masks = torch.eye(4).expand(2, 1, 4, 4)
+        >>> metric = PixelMetric("aupro", fpr_limit=0.1)
+        >>> _ = metric(0.9 * masks, masks)
+        >>> metric.aggregate().item()
+        1.0
     """
 
     def __init__(self, figure: Figure | str, fpr_limit: float = 0.3, bins: int | None = None) -> None:

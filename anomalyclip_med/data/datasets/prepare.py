@@ -164,6 +164,17 @@ def prepare(
 
     Raises:
         ConfigurationError: the data set is not known, or not in the folder in any of its layouts.
+
+    Examples:
+        >>> from PIL import Image
+        >>> for label in ("normal", "fracture"):
+        ...     Path(label).mkdir()
+        ...     Image.new("L", (8, 8)).save(f"{label}/1.png")
+        >>> prepared = prepare("folder", ".", class_name="wrist")
+        >>> print(prepared.summary())
+        warning: duplicate-labels: equal files of which some are normal and some anomalous (2 files: 1.png, 1.png)
+        test: 1 normal, 1 anomalous
+        >>> prepared.write(Path("datalist.json"))
     """
     entry = data_set(name)
     source = Path(source).expanduser()

@@ -55,6 +55,11 @@ def contact_sheet(
         seed: of the sheet.
         size: side of each picture in pixels.
         settings: what is drawn and how often.
+
+    Examples:
+        >>> contact_sheet("sheet.png", rows=2, columns=3, size=32)
+        >>> PilImage.open("sheet.png").size  # with gaps of two pixels
+        (102, 68)
     """
     plan = _rows(settings) if rows is None else [("", settings)] * rows
     step = size + _GAP

@@ -145,7 +145,7 @@ def counts(samples: Iterable[Sample]) -> dict[str, tuple[int, int]]:
 
 def check_left_out(tree: Tree, listing: Listing) -> list[Problem]:
     """Pictures that are part of no sample, by reason: ``left-out``."""
-    used = {file for s in listing.samples for file in (s.image, *s.masks)} | listing.used
+    used = {file for s in listing.samples for file in (s.image, *s.masks)}
     told = {file for problem in listing.problems for file in problem.files}
     reasons: dict[str, list[Path]] = defaultdict(list)
     if tree.links:

@@ -68,13 +68,11 @@ class Listing:
     Attributes:
         samples: the images.
         problems: what did not fit.
-        used: files that are part of the data set without being an image or a mask, such as tables.
         reasons: why the files below a folder, or a file, are left out.
     """
 
     samples: list[Sample] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    used: set[Path] = field(default_factory=set)
     reasons: dict[Path, str] = field(default_factory=dict)
 
 

@@ -29,7 +29,7 @@ class Tree:
     Attributes:
         root: the folder.
         pictures: folder to the pictures that lie directly in it, sorted; folders without any are not listed.
-        tables: CSV, JSON and text files.
+        tables: CSV and JSON files.
         unread: pictures of kinds that cannot be read.
         links: folders that are links, which are not followed.
 
@@ -57,7 +57,7 @@ class Tree:
                     self.pictures.setdefault(path.parent, []).append(path)
                 elif suffix in _OTHER_PICTURES:
                     self.unread.append(path)
-                elif suffix in (".csv", ".json", ".txt"):
+                elif suffix in (".csv", ".json"):
                     self.tables.append(path)
 
     def folders(self, pattern: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -84,3 +85,8 @@ def note(kind: str, detail: str, files: Iterable[Path] = ()) -> Problem:
 def warning(kind: str, detail: str, files: Iterable[Path] = ()) -> Problem:
     """A problem that may change results."""
     return Problem(kind, detail, tuple(files), Severity.WARNING)
+
+
+def relative(path: Path, root: Path) -> str:
+    """A path as data lists hold it: relative to the root, with "/" on every system."""
+    return Path(os.path.relpath(path, root)).as_posix()

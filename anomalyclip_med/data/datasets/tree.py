@@ -8,7 +8,7 @@ from pathlib import Path
 
 from anomalyclip_med.errors import ConfigurationError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".dcm")
+_PICTURES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".dcm")
 """Files that are taken for pictures; what they really are is told by their content when they are read."""
 
 _OTHER_PICTURES = (".gif", ".webp", ".ppm", ".pgm", ".jp2", ".heic", ".svg", ".psd")
@@ -53,7 +53,7 @@ class Tree:
                 suffix = path.suffix.lower()
                 if file.startswith(".") or file in _NOT_DATA:
                     continue
-                if suffix in IMAGE_SUFFIXES:
+                if suffix in _PICTURES:
                     self.pictures.setdefault(path.parent, []).append(path)
                 elif suffix in _OTHER_PICTURES:
                     self.unread.append(path)

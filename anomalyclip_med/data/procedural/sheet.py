@@ -15,14 +15,14 @@ from anomalyclip_med.data.procedural.dataset import item_seed
 from anomalyclip_med.data.procedural.generation import Sample, generate
 from anomalyclip_med.data.procedural.settings import DEFAULTS, Settings
 
-OUTLINE = (0, 255, 0)
+_OUTLINE = (0, 255, 0)
 _GAP = 2
 _CAPTION = 12
 
 
 def _outlined(sample: Sample) -> NDArray[np.uint8]:
     picture = np.round(sample.image * 255).astype(np.uint8)
-    picture[ndimage.binary_dilation(sample.mask) & ~sample.mask] = OUTLINE
+    picture[ndimage.binary_dilation(sample.mask) & ~sample.mask] = _OUTLINE
     return picture
 
 

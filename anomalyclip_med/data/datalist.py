@@ -33,6 +33,13 @@ def read_datalist(path: str | Path, root: str | Path, section: str = "test") -> 
     Raises:
         ConfigurationError: the file, the section, a key or a named file is missing, a label is not 0 or 1, or the mask
             rule is unknown.
+
+    Examples:
+        >>> Path("a.png").touch()
+        >>> _ = Path("datalist.json").write_text('{"test": [{"image": "a.png", "label": 1, "class": "brain"}]}')
+        >>> (entry,) = read_datalist("datalist.json", root=".")
+        >>> entry["label"], entry["class"], entry["mask"], entry["group"]
+        (1, 'brain', None, '')
     """
     path, root = Path(path).expanduser(), Path(root).expanduser()
     content = _read(path)
@@ -74,6 +81,11 @@ def datalist_name(path: str | Path) -> str | None:
 
     Raises:
         ConfigurationError: the file cannot be read.
+
+    Examples:
+        >>> _ = Path("datalist.json").write_text('{"name": "brainmri", "test": []}')
+        >>> datalist_name("datalist.json")
+        'brainmri'
     """
     name = _read(Path(path).expanduser()).get("name")
     return name if isinstance(name, str) else None

@@ -60,7 +60,7 @@ class ImageMetric(CumulativeIterationMetric):
         buffer = self.get_buffer()
         assert isinstance(buffer, Tensor)
         scores, labels = buffer.cpu().numpy().T
-        return torch.tensor(_figure(Ranking.of(scores, labels), self.figure, 0.3), dtype=torch.float64)
+        return torch.tensor(getattr(Ranking.of(scores, labels), self.figure)(), dtype=torch.float64)
 
 
 class PixelMetric(CumulativeIterationMetric):
@@ -116,11 +116,9 @@ class PixelMetric(CumulativeIterationMetric):
             for histogram in _gathered(self._histogram):
                 total.merge(histogram)
             ranking = total.ranking()
-        return torch.tensor(_figure(ranking, self.figure, self.fpr_limit), dtype=torch.float64)
-
-
-def _figure(ranking: Ranking, figure: Figure, fpr_limit: float) -> float:
-    return ranking.area(fpr_limit) if figure is Figure.AUPRO else float(getattr(ranking, figure)())
+        aupro = self.figure is Figure.AUPRO
+        value = ranking.area(self.fpr_limit) if aupro else getattr(ranking, self.figure)()
+        return torch.tensor(value, dtype=torch.float64)
 
 
 def _gathered(histogram: PixelHistogram) -> list[PixelHistogram]:

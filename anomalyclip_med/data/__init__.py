@@ -1,7 +1,7 @@
 """Readers: DICOM, NIfTI, NRRD, MetaImage and pictures become scans whose slices are read one at a time."""
 
 from anomalyclip_med.data.discovery import SkippedFile, find_scans
-from anomalyclip_med.data.scan import Scan, SliceInfo
+from anomalyclip_med.data.scan import Scan
 from anomalyclip_med.data.slicing import Plane
 
-__all__ = ["Plane", "Scan", "SkippedFile", "SliceInfo", "find_scans"]
+__all__ = ["Plane", "Scan", "SkippedFile", "find_scans"]

@@ -18,10 +18,11 @@ def read_datalist(path: str | Path, root: str | Path, section: str = "test") -> 
 
     Args:
         path: JSON of ``{"test": [{"image": "a.png", "label": 1, "mask": "a_mask.png", "class": "brain"}, ...]}``.
-            ``label`` is 0 for normal and 1 for anomalous. What may be absent: ``mask``, a file, a list of files whose
-            union is meant, or null; ``class``, which groups the images whose metrics are taken together; ``defect``,
-            the kind of anomaly; ``group``, what belongs together, such as a patient; ``mask_rule``, how masks become
-            binary (:class:`~anomalyclip_med.data.masks.MaskRule`), which may also stand at the top for all entries.
+            ``label`` is 0 for normal and 1 for anomalous. What may be absent or null: ``mask``, a file, or a list of
+            files whose union is meant; ``class``, which groups the images whose metrics are taken together;
+            ``defect``, the kind of anomaly; ``group``, what belongs together, such as a patient; ``mask_rule``, how
+            masks become binary (:class:`~anomalyclip_med.data.masks.MaskRule`), which may also stand at the top for
+            all entries.
         root: folder that ``image`` and ``mask`` are relative to.
         section: which list.
 
@@ -32,6 +33,13 @@ def read_datalist(path: str | Path, root: str | Path, section: str = "test") -> 
     Raises:
         ConfigurationError: the file, the section, a key or a named file is missing, a label is not 0 or 1, or the mask
             rule is unknown.
+
+    Examples:
+        >>> Path("a.png").touch()
+        >>> _ = Path("datalist.json").write_text('{"test": [{"image": "a.png", "label": 1, "class": "brain"}]}')
+        >>> (entry,) = read_datalist("datalist.json", root=".")
+        >>> entry["label"], entry["class"], entry["mask"], entry["group"]
+        (1, 'brain', None, '')
     """
     path, root = Path(path).expanduser(), Path(root).expanduser()
     content = _read(path)
@@ -59,9 +67,9 @@ def read_datalist(path: str | Path, root: str | Path, section: str = "test") -> 
                 "image": root / entry["image"],
                 "mask": masks if len(masks) > 1 else masks[0] if masks else None,
                 "label": int(entry["label"]),
-                "class": str(entry.get("class", NO_CLASS)),
-                "defect": str(entry.get("defect") or ""),
-                "group": str(entry.get("group") or ""),
+                "class": _text(entry, "class", NO_CLASS),
+                "defect": _text(entry, "defect"),
+                "group": _text(entry, "group"),
                 "mask_rule": str(rule),
             }
         )
@@ -73,9 +81,20 @@ def datalist_name(path: str | Path) -> str | None:
 
     Raises:
         ConfigurationError: the file cannot be read.
+
+    Examples:
+        >>> _ = Path("datalist.json").write_text('{"name": "brainmri", "test": []}')
+        >>> datalist_name("datalist.json")
+        'brainmri'
     """
     name = _read(Path(path).expanduser()).get("name")
     return name if isinstance(name, str) else None
+
+
+def _text(entry: dict[str, Any], key: str, absent: str = "") -> str:
+    """What an entry says, which may be a number: the patient 0 is one, too."""
+    value = entry.get(key)
+    return absent if value is None or value == "" else str(value)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def read_frame(instance: Instance, frame: FrameHeader) -> np.ndarray:
         if instance.palette:
             return _palette_colors(dataset, _value_bits(instance, stored))
         if instance.color:
-            return to_8_bits(stored, instance.bits_stored)
+            return _to_8_bits(stored, instance.bits_stored)
         return _grey_values(instance, frame, stored, dataset)
 
 
@@ -72,7 +72,7 @@ def inversion(instance: Instance, frame: FrameHeader, dataset: Dataset | None = 
     return frame.slope * (low + high) + 2 * frame.intercept
 
 
-def to_8_bits(colors: np.ndarray, bits: int) -> np.ndarray:
+def _to_8_bits(colors: np.ndarray, bits: int) -> np.ndarray:
     """Scale unsigned colour samples of `bits` bits to uint8 by dropping the low bits."""
     return (colors >> max(bits - 8, 0)).astype(np.uint8)
 

@@ -87,6 +87,16 @@ def find_scans(
 
     Raises:
         ScanError: a path does not exist.
+
+    Examples:
+        >>> from pydicom.data import get_testdata_file
+        >>> _ = Path("notes.txt").write_text("text")
+        >>> ct = get_testdata_file("CT_small.dcm", download=False)
+        >>> (scan,), (skipped,) = find_scans([Path(ct), Path("notes.txt")])
+        >>> scan.modality, scan.shape, scan.read_slice(0).shape
+        ('CT', (128, 128, 1), (128, 128))
+        >>> skipped.shown, skipped.reason
+        ('notes.txt', 'not an image')
     """
     for path in paths:
         if not path.exists():

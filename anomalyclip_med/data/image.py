@@ -53,7 +53,7 @@ class ImageScan(Scan):
             affine=PICTURE_AFFINE,
             slicing=Slicing.acquired(shape),
             slices=[SliceInfo(index=0, frame=None, instance=None, position=None)],
-            color=is_color(mode),
+            color=_is_color(mode),
             stored_range=None if mode in _GREY_MODES else (0.0, 255.0),
         )
 
@@ -83,7 +83,7 @@ def palette_indices(path: Path) -> np.ndarray | None:
             return np.array(ImageOps.exif_transpose(image)) if image.mode == "P" else None
 
 
-def is_color(mode: str) -> bool:
+def _is_color(mode: str) -> bool:
     """Return whether a picture of this Pillow mode is read as RGB: palettes and CMYK are."""
     return mode not in _GREY8_MODES | _GREY_MODES
 

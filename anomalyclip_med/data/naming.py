@@ -26,7 +26,7 @@ def split_suffix(path: PurePath) -> tuple[str, str]:
     return path.stem, path.suffix.lower()
 
 
-def safe_name(text: str) -> str:
+def _safe_name(text: str) -> str:
     """Return `text` as a file name of letters, digits, "_", "." and "-" that is not hidden; long ones end in a hash."""
     name = re.sub(r"[^\w.-]+", "_", text).lstrip(".-") or "scan"
     if len(name) > _MAX_NAME_LENGTH:
@@ -36,7 +36,7 @@ def safe_name(text: str) -> str:
 
 def file_name(relative: PurePath) -> str:
     """Return the output name of a file: its path below the searched folder, "/" as "_", no suffix."""
-    return safe_name("_".join((*relative.parent.parts, split_suffix(relative)[0])))
+    return _safe_name("_".join((*relative.parent.parts, split_suffix(relative)[0])))
 
 
 def hashed_name(kind: str, relative: PurePath) -> str:

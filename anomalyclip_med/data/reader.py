@@ -34,8 +34,13 @@ class DicomReader(ImageReader):
         series: which series is meant where a folder has several, as the error that lists them calls it: the first
             16 hexadecimal digits of the SHA-256 of SeriesInstanceUID, and "_2" for a second geometry in it.
 
-    Example:
-        >>> volume = LoadImage(reader=DicomReader(), ensure_channel_first=True)("folder/of/a/series")
+    Examples:
+        >>> from monai.transforms import LoadImage
+        >>> from pydicom.data import get_testdata_file
+        >>> file = get_testdata_file("CT_small.dcm", download=False)  # or the folder of a series
+        >>> volume = LoadImage(reader=DicomReader(), ensure_channel_first=True)(file)
+        >>> tuple(volume.shape), volume.min().item(), volume.meta["modality"]
+        ((1, 128, 128, 1), -896.0, 'CT')
     """
 
     def __init__(self, series: str | None = None) -> None:

@@ -37,7 +37,6 @@ class Slicing:
     Attributes:
         axis: the array axis from slice to slice.
         count: number of slices, over all time points.
-        times: number of time points.
     """
 
     def __init__(self, shape: tuple[int, ...], orientation: np.ndarray) -> None:
@@ -49,8 +48,7 @@ class Slicing:
         self._depth, self._planes = shape[self.axis], shape[2]
         self._rows, self._columns = shape[self._row_axis], shape[self._column_axis]
         self._has_time = len(shape) == 4
-        self.times = shape[3] if self._has_time else 1
-        self.count = self._depth * self.times
+        self.count = self._depth * (shape[3] if self._has_time else 1)
 
     @classmethod
     def acquired(cls, shape: tuple[int, ...]) -> Slicing:

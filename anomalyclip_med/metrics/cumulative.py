@@ -35,6 +35,14 @@ class ImageMetric(CumulativeIterationMetric):
 
     Raises:
         MetricError: when aggregated over one class only or over scores that are not finite.
+        ValueError: the figure is unknown or ``aupro``.
+
+    Examples:
+        >>> metric = ImageMetric("auroc")
+        >>> for scores, labels in (([0.1, 0.4], [0, 0]), ([0.4, 0.8], [1, 1])):
+        ...     _ = metric(torch.tensor(scores), torch.tensor(labels))
+        >>> metric.aggregate().item()
+        0.875
     """
 
     def __init__(self, figure: Figure | str) -> None:
@@ -52,7 +60,7 @@ class ImageMetric(CumulativeIterationMetric):
         buffer = self.get_buffer()
         assert isinstance(buffer, Tensor)
         scores, labels = buffer.cpu().numpy().T
-        return torch.tensor(_figure(Ranking.of(scores, labels), self.figure, 0.3), dtype=torch.float64)
+        return torch.tensor(getattr(Ranking.of(scores, labels), self.figure)(), dtype=torch.float64)
 
 
 class PixelMetric(CumulativeIterationMetric):
@@ -68,6 +76,14 @@ class PixelMetric(CumulativeIterationMetric):
 
     Raises:
         MetricError: when aggregated without both classes or over scores that are not finite.
+        ValueError: the figure is unknown.
+
+    Examples:
+        >>> masks = torch.eye(4).expand(2, 1, 4, 4)
+        >>> metric = PixelMetric("aupro", fpr_limit=0.1)
+        >>> _ = metric(0.9 * masks, masks)
+        >>> metric.aggregate().item()
+        1.0
     """
 
     def __init__(self, figure: Figure | str, fpr_limit: float = 0.3, bins: int | None = None) -> None:
@@ -100,11 +116,9 @@ class PixelMetric(CumulativeIterationMetric):
             for histogram in _gathered(self._histogram):
                 total.merge(histogram)
             ranking = total.ranking()
-        return torch.tensor(_figure(ranking, self.figure, self.fpr_limit), dtype=torch.float64)
-
-
-def _figure(ranking: Ranking, figure: Figure, fpr_limit: float) -> float:
-    return ranking.area(fpr_limit) if figure is Figure.AUPRO else float(getattr(ranking, figure)())
+        aupro = self.figure is Figure.AUPRO
+        value = ranking.area(self.fpr_limit) if aupro else getattr(ranking, self.figure)()
+        return torch.tensor(value, dtype=torch.float64)
 
 
 def _gathered(histogram: PixelHistogram) -> list[PixelHistogram]:

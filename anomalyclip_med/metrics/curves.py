@@ -19,6 +19,10 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
 
     Raises:
         MetricError: only one class, or a score that is not finite.
+
+    Examples:
+        >>> auroc([0.1, 0.4, 0.4, 0.8], [0, 0, 1, 1])  # of four pairs three are in order, one ties
+        0.875
     """
     return Ranking.of(scores, labels).auroc()
 
@@ -28,6 +32,10 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
 
     Raises:
         MetricError: only one class, or a score that is not finite.
+
+    Examples:
+        >>> round(average_precision([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1]), 4)  # (1 + 2/3) / 2
+        0.8333
     """
     return Ranking.of(scores, labels).average_precision()
 
@@ -37,6 +45,10 @@ def f1_max(scores: ArrayLike, labels: ArrayLike) -> float:
 
     Raises:
         MetricError: only one class, or a score that is not finite.
+
+    Examples:
+        >>> f1_max([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1])  # at 0.35: precision 2/3, recall 1
+        0.8
     """
     return Ranking.of(scores, labels).f1_max()
 
@@ -54,13 +66,31 @@ def aupro(maps: ArrayLike, masks: ArrayLike, fpr_limit: float = 0.3) -> float:
         fpr_limit: in (0, 1].
 
     Raises:
-        MetricError: no anomalous or no normal pixel, or a score that is not finite.
+        MetricError: shapes differ, no anomalous or no normal pixel, or a score that is not finite.
+
+    Examples:
+        A region of one pixel is missed beside one of 16: AUPRO counts them alike.
+
+        >>> masks = np.zeros((1, 8, 8))
+        >>> masks[0, 4:, 4:] = 1
+        >>> maps = masks.copy()
+        >>> masks[0, 0, 0] = 1
+        >>> round(auroc(maps, masks), 3), round(aupro(maps, masks), 3)
+        (0.971, 0.575)
     """
     return pixel_ranking(maps, masks).area(fpr_limit)
 
 
 def pixel_ranking(maps: ArrayLike, masks: ArrayLike) -> Ranking:
-    """The ranking behind all pixel metrics of a set; arguments and errors as for :func:`aupro`."""
+    """The ranking behind all pixel metrics of a set; arguments and errors as for :func:`aupro`.
+
+    Examples:
+        The pixels are sorted once for all figures.
+
+        >>> ranking = pixel_ranking([[[0.9, 0.2], [0.6, 0.4]]], [[[1, 0], [0, 1]]])
+        >>> ranking.auroc(), ranking.f1_max(), ranking.area(fpr_limit=0.3)
+        (0.75, 0.8, 0.5)
+    """
     truth = np.asarray(masks).astype(bool, copy=False)
     if truth.shape != np.shape(maps):
         raise MetricError(f"maps of shape {np.shape(maps)}, but masks of shape {truth.shape}")

@@ -19,6 +19,20 @@ class PixelHistogram:
 
     Args:
         bins: number of equal bins.
+
+    Attributes:
+        normal: (bins,) int64, number of normal pixels.
+        anomalous: (bins,) int64, number of anomalous pixels.
+        overlap: (bins,) float64, the shares of their regions that these make up, summed: all of it is `regions`.
+        regions: number of 8-connected anomalous regions.
+
+    Examples:
+        Two bins cannot tell 0.9 from 0.6, nor 0.4 from 0.2; the exact AUROC is 0.75.
+
+        >>> histogram = PixelHistogram(bins=2)
+        >>> histogram.add([[0.9, 0.2], [0.6, 0.4]], [[1, 0], [0, 1]])
+        >>> histogram.ranking().auroc(), histogram.bounds()["auroc"]
+        (0.5, (0.25, 0.75))
     """
 
     def __init__(self, bins: int = BINS) -> None:

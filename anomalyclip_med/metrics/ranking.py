@@ -129,6 +129,9 @@ def _counts(values: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.ndar
 
     # NumPy sorts and searches outside of Python's lock; taking fresh memory is half of the work.
     parts = np.array_split(values, min(os.cpu_count() or 1, 1 + len(values) // _LEAST_PER_THREAD))
+    if len(parts) == 1:  # a resample of a few hundred scores takes less time than starting a thread
+        below, not_above = count(values)
+        return below, not_above
     with ThreadPoolExecutor(len(parts)) as pool:
         below, not_above = np.sum(list(pool.map(count, parts)), axis=0)
     return below, not_above

@@ -24,9 +24,20 @@ def aupro_reference(maps: ArrayLike, masks: ArrayLike, fpr_limit: float = 0.3) -
         fpr_limit: in (0, 1].
 
     Raises:
-        MetricError: no anomalous or no normal pixel, a score that is not finite, or no two thresholds below the limit.
+        MetricError: shapes differ, no anomalous or no normal pixel, a score that is not finite, or no two thresholds
+            below the limit.
+
+    Examples:
+        >>> from anomalyclip_med.metrics import aupro
+        >>> masks = np.zeros((4, 32, 32), dtype=bool)
+        >>> masks[:, 8:16, 8:16] = True
+        >>> maps = np.random.default_rng(0).normal(masks)
+        >>> round(aupro_reference(maps, masks), 3), round(aupro(maps, masks), 3)
+        (0.47, 0.48)
     """
     scores, truth = np.asarray(maps), np.asarray(masks).astype(bool, copy=False)
+    if truth.shape != scores.shape:
+        raise MetricError(f"maps of shape {scores.shape}, but masks of shape {truth.shape}")
     if not np.isfinite(scores).all():
         raise MetricError("a score is not finite")
     if truth.all() or not truth.any():

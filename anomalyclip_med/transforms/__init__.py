@@ -2,7 +2,7 @@
 
 from anomalyclip_med.transforms.masks import LoadMaskd
 from anomalyclip_med.transforms.slices import CropRegiond, LoadSliced, ResizeSliced
-from anomalyclip_med.transforms.windows import CT_WINDOWS, WindowRule, parse_windows, window_limits
+from anomalyclip_med.transforms.windows import CT_WINDOWS, WindowRule, window_limits
 
 __all__ = [
     "CT_WINDOWS",
@@ -11,6 +11,5 @@ __all__ = [
     "LoadSliced",
     "ResizeSliced",
     "WindowRule",
-    "parse_windows",
     "window_limits",
 ]

@@ -31,6 +31,14 @@ class LoadMaskd(MapTransform):
 
     Raises:
         ScanError: a mask cannot be read, or the masks of an image differ in size.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from anomalyclip_med.data.discovery import open_picture
+        >>> Image.fromarray(np.eye(2, dtype=np.uint8) * 255).save("mask.png")
+        >>> LoadMaskd("mask", size=4)({"mask": open_picture(Path("mask.png"))})["mask"]
+        tensor([[[1., 1., 0., 0.], [1., 1., 0., 0.], [0., 0., 1., 1.], [0., 0., 1., 1.]]])
     """
 
     def __init__(self, keys: KeysCollection, size: int) -> None:

@@ -44,6 +44,18 @@ class LoadSliced(MapTransform):
         window: ``auto``, ``percentile``, ``voi``, a CT window's name, or (centre, width); or three of these, for red,
             green and blue.
         empty_below: a slice is empty if a smaller share of its pixels is brighter than 5 % of the window; 0 for none.
+
+    Raises:
+        ConfigurationError: a window is unknown, or the share is not in [0, 1).
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pydicom.data import get_testdata_file
+        >>> from anomalyclip_med.data import find_scans
+        >>> (ct,), _ = find_scans([Path(get_testdata_file("CT_small.dcm", download=False))])
+        >>> item = LoadSliced("image", window="bone")({"image": ct, "slice": 0})
+        >>> tuple(item["image"].shape), item["region"], item["failure"]
+        ((3, 128, 128), (0, 128, 0, 128), '')
     """
 
     def __init__(
@@ -114,6 +126,15 @@ class CropRegiond(MapTransform, InvertibleTransform):
 
     So nothing outside the scan's region, such as text and rulers in ultrasound, is seen by the model or scored. Its
     keys are those of (C, rows, columns) ``MetaTensor``.
+
+    Examples:
+        >>> crop = CropRegiond("image")
+        >>> item = crop({"image": MetaTensor(torch.ones(1, 6, 8)), "region": (1, 5, 2, 8)})
+        >>> tuple(item["image"].shape), tuple(item["image"].affine[:2, 3].tolist())
+        ((1, 4, 6), (1.0, 2.0))
+        >>> restored = crop.inverse(item)["image"]
+        >>> tuple(restored.shape), restored.sum().item()
+        ((1, 6, 8), 24.0)
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -156,6 +177,12 @@ class ResizeSliced(MapTransform, InvertibleTransform):
     Args:
         keys: keys of (C, rows, columns) tensors.
         size: side S of the model's input in pixels.
+
+    Examples:
+        >>> resize = ResizeSliced("image", size=518)
+        >>> item = resize({"image": MetaTensor(torch.rand(3, 40, 60))})
+        >>> tuple(item["image"].shape), tuple(resize.inverse(item)["image"].shape)
+        ((3, 518, 518), (3, 40, 60))
     """
 
     def __init__(self, keys: KeysCollection, size: int) -> None:

@@ -61,21 +61,19 @@ def fits_scan(scan: Scan, window: Window) -> bool:
 def parse_windows(windows: WindowLike | Sequence[WindowLike]) -> tuple[Window, ...]:
     """Read a configured window for all channels, or three of them, one for red, green and blue each.
 
+    Returns:
+        One window, or three.
+
     Raises:
-        ConfigurationError: it is neither.
+        ConfigurationError: it is neither, or a window is no rule, no CT window's name and no (centre, width).
     """
     several = not isinstance(windows, str) and not all(isinstance(w, int | float) for w in windows)
     if several and len(windows) != 3:
         raise ConfigurationError(f"window={windows!r}: give one window, or three, for red, green and blue")
-    return tuple(parse_window(w) for w in (windows if several else [windows]))  # type: ignore[arg-type]
+    return tuple(_parse_window(w) for w in (windows if several else [windows]))  # type: ignore[arg-type]
 
 
-def parse_window(window: WindowLike) -> Window:
-    """Read a rule, a CT window's name, or (centre, width).
-
-    Raises:
-        ConfigurationError: it is none of these.
-    """
+def _parse_window(window: WindowLike) -> Window:
     if not isinstance(window, str):
         if len(window) == 2 and window[1] > 0:
             return float(window[0]), float(window[1])
@@ -92,6 +90,14 @@ def window_limits(scan: Scan, window: Window) -> tuple[float, float]:
 
     Raises:
         ScanError: no slice of the scan can be read, where that is needed.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pydicom.data import get_testdata_file
+        >>> from anomalyclip_med.data import find_scans
+        >>> (ct,), _ = find_scans([Path(get_testdata_file("CT_small.dcm", download=False))])
+        >>> window_limits(ct, "lung"), window_limits(ct, WindowRule.AUTO)  # HU
+        ((-1350.0, 150.0), (-160.0, 240.0))
     """
     if window is WindowRule.VOI:
         window = scan.window or WindowRule.AUTO

@@ -36,7 +36,8 @@ def test_entries(tmp_path: Path) -> None:
 def test_masks_defects_groups_and_rules(tmp_path: Path) -> None:
     entries = [
         {"image": "a.png", "label": 1, "mask": ["m.png", "a.png"], "defect": "cut", "group": "7", "class": "skin"},
-        {"image": "a.png", "label": 0, "mask": ["m.png"], "mask_rule": "half", "defect": None},
+        {"image": "a.png", "label": 0, "mask": ["m.png"], "mask_rule": "half", "defect": None, "class": None},
+        {"image": "a.png", "label": 0, "class": 0, "group": 0},
     ]
     path = write(tmp_path, {"mask_rule": "stored>0", "training": entries})
     image, mask = tmp_path / "a.png", tmp_path / "m.png"
@@ -44,6 +45,7 @@ def test_masks_defects_groups_and_rules(tmp_path: Path) -> None:
     assert read_datalist(path, tmp_path, "training") == [
         {**ABSENT, **many, "image": image, "label": 1},
         {**ABSENT, "image": image, "mask": mask, "label": 0, "mask_rule": "half"},
+        {**ABSENT, "image": image, "mask": None, "label": 0, "class": "0", "group": "0", "mask_rule": "stored>0"},
     ]
 
 

@@ -53,6 +53,7 @@ def test_undefined_is_an_error() -> None:
         (np.arange(16.0).reshape(1, 4, 4), mask * 0, "only normal"),
         (np.arange(16.0).reshape(1, 4, 4), mask * 0 + 1, "only anomalous"),
         (np.full((1, 4, 4), np.nan), mask, "not finite"),
+        (np.zeros((1, 4, 4)), mask[:, :3], r"maps of shape \(1, 4, 4\), but masks of shape \(1, 3, 4\)"),
     ):
         with pytest.raises(MetricError, match=message):
             aupro_reference(maps, masks)

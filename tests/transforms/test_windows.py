@@ -13,7 +13,8 @@ from pydicom.data import get_testdata_file
 
 from anomalyclip_med.data import find_scans
 from anomalyclip_med.errors import ConfigurationError
-from anomalyclip_med.transforms import CT_WINDOWS, LoadSliced, WindowRule, parse_windows, window_limits
+from anomalyclip_med.transforms import CT_WINDOWS, LoadSliced, WindowRule, window_limits
+from anomalyclip_med.transforms.windows import parse_windows
 
 
 @pytest.mark.parametrize(

@@ -6,21 +6,9 @@
 
 from __future__ import annotations
 
-from anomalyclip_med.data.datasets.dataset import DataSet, Expected
 from anomalyclip_med.data.datasets.prepare import Prepared, prepare
 from anomalyclip_med.data.datasets.registry import DATA_SETS, data_set
-from anomalyclip_med.data.datasets.samples import Problem, Sample, Severity
+from anomalyclip_med.data.datasets.samples import Severity
 from anomalyclip_med.data.datasets.shared import shared_files
 
-__all__ = [
-    "DATA_SETS",
-    "DataSet",
-    "Expected",
-    "Prepared",
-    "Problem",
-    "Sample",
-    "Severity",
-    "data_set",
-    "prepare",
-    "shared_files",
-]
+__all__ = ["DATA_SETS", "Prepared", "Severity", "data_set", "prepare", "shared_files"]

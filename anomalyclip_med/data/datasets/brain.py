@@ -32,7 +32,7 @@ class HeadCtTable:
         if table is None or not images:
             return None
         rows = read_rows(table, ("id", "hemorrhage"))
-        listing = Listing(used={table})
+        listing = Listing()
         labels = {}
         for number, row in enumerate(rows, 2):
             if row["hemorrhage"] not in ("0", "1") or not row["id"].isdecimal():

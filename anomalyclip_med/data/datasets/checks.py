@@ -65,7 +65,7 @@ def check_files(samples: Sequence[Sample], rule: MaskRule) -> list[Problem]:
                 continue
             if shape is not None and mask.shape != shape:
                 found["size-mismatch"].append(path)
-            if rule is not MaskRule.NONZERO and not _binary(values):
+            if rule is not MaskRule.NONZERO and len(np.unique(values)) > 2:
                 found["mask-values"].append(path)
         if lost or (sample.masks and sample.label and not marked):
             found["mask-empty"].append(sample.image)
@@ -145,7 +145,7 @@ def counts(samples: Iterable[Sample]) -> dict[str, tuple[int, int]]:
 
 def check_left_out(tree: Tree, listing: Listing) -> list[Problem]:
     """Pictures that are part of no sample, by reason: ``left-out``."""
-    used = {file for s in listing.samples for file in (s.image, *s.masks)} | listing.used
+    used = {file for s in listing.samples for file in (s.image, *s.masks)}
     told = {file for problem in listing.problems for file in problem.files}
     reasons: dict[str, list[Path]] = defaultdict(list)
     if tree.links:
@@ -215,7 +215,3 @@ def _misnamed(path: Path) -> bool:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
     return suffixes is not None and path.suffix.lower() not in suffixes
-
-
-def _binary(values: np.ndarray) -> bool:
-    return len(np.unique(values)) <= 2

@@ -71,7 +71,6 @@ class LabelTable:
             part = self._list(tree, table, rows, columns, sections[table])
             listing.samples += part.samples
             listing.problems += part.problems
-            listing.used |= part.used
         labels = {sample.label for sample in listing.samples if sample.section == "test"}
         if labels == {0}:
             detail = "no anomalous image in the test section: image metrics need both"
@@ -82,7 +81,7 @@ class LabelTable:
     def _list(
         tree: Tree, table: Path, rows: list[dict[str, str]], columns: dict[str, str], default_section: str
     ) -> Listing:
-        listing = Listing(used={table})
+        listing = Listing()
         files = _Files(tree, table)
         absent, unmarked = [], []
         found: dict[tuple[Path, str, str, str], tuple[dict[str, str], list[Path]]] = {}

@@ -21,7 +21,6 @@ from anomalyclip_med.errors import ConfigurationError
 _SECTION = r"(?:train(?:ing|val)?|val(?:id(?:ation)?)?|test(?:ing)?)?"
 IMAGES = rf"{_SECTION}(?:originals?|images?|imgs?)"
 MASKS = rf"{_SECTION}(?:groundtruths?|masks?|gts?|labels?|annotations?)"
-GOOD = r"good|ok"
 
 _SECTION_FOLDERS = {"train": "training", "val": "validation", "validation": "validation", "test": "test"}
 
@@ -163,19 +162,17 @@ class OneFolder:
         object: the class.
         mask_name: pattern of a mask's stem, with the image's stem as its group.
         ignore: pattern of stems that are neither.
-        folders: pattern of the names of folders that may hold them; any by default.
     """
 
     text: str
     object: str
     mask_name: str = MASK_NAME
     ignore: str | None = None
-    folders: str = ".*"
 
     def find(self, tree: Tree) -> Listing | None:
         """List the images that have their mask beside them; every image is anomalous."""
         listing = Listing()
-        for folder in tree.folders(self.folders):
+        for folder in tree.folders(".*"):
             images, masks, ignored = split_by_name(tree.pictures[folder], self.mask_name, self.ignore)
             if not masks:
                 continue
@@ -304,7 +301,7 @@ class ObjectFolders:
 
     text: str
     object: str | None = None
-    normal: str = GOOD
+    normal: str = "good|ok"
     truth: str = r"groundtruth|masks?|gt"
 
     def find(self, tree: Tree) -> Listing | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from anomalyclip_med.data.datasets.pairing import without_mask
-from anomalyclip_med.data.datasets.samples import Listing, Sample, note
+from anomalyclip_med.data.datasets.samples import Listing, Sample, note, relative
 from anomalyclip_med.errors import ConfigurationError
 
 _SECTIONS = {"train": "training", "test": "test"}
@@ -32,8 +31,8 @@ def content(samples: Sequence[Sample], root: Path) -> dict[str, Any]:
         section = result["test" if sample.section == "test" else "train"]
         section.setdefault(sample.object, []).append(
             {
-                "img_path": Path(os.path.relpath(sample.image, root)).as_posix(),
-                "mask_path": Path(os.path.relpath(mask, root)).as_posix() if mask else "",
+                "img_path": relative(sample.image, root),
+                "mask_path": relative(mask, root) if mask else "",
                 "cls_name": sample.object,
                 "specie_name": sample.defect if sample.label else _GOOD,
                 "anomaly": sample.label,

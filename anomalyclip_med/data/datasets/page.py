@@ -25,6 +25,7 @@ Images and masks are paired by name. What does not fit is a named problem, on th
 | problem | meaning |
 |:--|:--|
 | `image-missing`, `mask-missing`, `label-missing`, `class-missing`, `split-missing` | it should be there, and is not |
+| `split-unreadable`, `split-differs` | the file of a split is damaged, or lists other images than there are |
 | `ambiguous-pair` | the name of a mask fits several images |
 | `unreadable`, `size-mismatch` | a file cannot be read; a mask has another size than its image |
 | `mask-empty`, `normal-with-mask` | label and mask contradict each other, or the rule drops what a mask stores |

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from anomalyclip_med.data.datasets.checks import (
 from anomalyclip_med.data.datasets.dataset import DataSet
 from anomalyclip_med.data.datasets.pairing import pair, without_mask
 from anomalyclip_med.data.datasets.registry import data_set
-from anomalyclip_med.data.datasets.samples import SECTIONS, Listing, Problem, Sample, Severity, warning
+from anomalyclip_med.data.datasets.samples import SECTIONS, Listing, Problem, Sample, Severity, relative, warning
 from anomalyclip_med.data.datasets.tree import Tree, key
 from anomalyclip_med.data.masks import MaskRule
 from anomalyclip_med.errors import ConfigurationError
@@ -164,6 +163,17 @@ def prepare(
 
     Raises:
         ConfigurationError: the data set is not known, or not in the folder in any of its layouts.
+
+    Examples:
+        >>> from PIL import Image
+        >>> for label in ("normal", "fracture"):
+        ...     Path(label).mkdir()
+        ...     Image.new("L", (8, 8)).save(f"{label}/1.png")
+        >>> prepared = prepare("folder", ".", class_name="wrist")
+        >>> print(prepared.summary())
+        warning: duplicate-labels: equal files of which some are normal and some anomalous (2 files: 1.png, 1.png)
+        test: 1 normal, 1 anomalous
+        >>> prepared.write(Path("datalist.json"))
     """
     entry = data_set(name)
     source = Path(source).expanduser()
@@ -234,8 +244,3 @@ def _add_masks(listing: Listing, folder: Path) -> None:
     listing.samples = [replace(s, masks=s.masks + pairs.get(s.image, ())) for s in listing.samples]
     listing.problems += problems
     listing.problems += without_mask([s.image for s in listing.samples if s.label and not s.masks])
-
-
-def relative(path: Path, root: Path) -> str:
-    """A path as a data list holds it: relative to the root, with "/" on every system."""
-    return Path(os.path.relpath(path, root)).as_posix()

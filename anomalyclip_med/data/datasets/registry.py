@@ -35,6 +35,11 @@ def data_set(name: str) -> DataSet:
 
     Raises:
         ConfigurationError: it is not known.
+
+    Examples:
+        >>> entry = data_set("CVC-ClinicDB")
+        >>> entry.name, entry.objects, entry.mask_rule.value
+        ('clinicdb', ('colon',), 'shown>127')
     """
     found = _SPELLINGS.get(key(name))
     if found is None:

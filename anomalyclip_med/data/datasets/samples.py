@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -68,13 +69,11 @@ class Listing:
     Attributes:
         samples: the images.
         problems: what did not fit.
-        used: files that are part of the data set without being an image or a mask, such as tables.
         reasons: why the files below a folder, or a file, are left out.
     """
 
     samples: list[Sample] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    used: set[Path] = field(default_factory=set)
     reasons: dict[Path, str] = field(default_factory=dict)
 
 
@@ -86,3 +85,8 @@ def note(kind: str, detail: str, files: Iterable[Path] = ()) -> Problem:
 def warning(kind: str, detail: str, files: Iterable[Path] = ()) -> Problem:
     """A problem that may change results."""
     return Problem(kind, detail, tuple(files), Severity.WARNING)
+
+
+def relative(path: Path, root: Path) -> str:
+    """A path as data lists hold it: relative to the root, with "/" on every system."""
+    return Path(os.path.relpath(path, root)).as_posix()

@@ -27,6 +27,13 @@ def shared_files(list_a: str | Path, list_b: str | Path) -> list[tuple[str, str]
 
     Raises:
         ConfigurationError: a list, or an image without a SHA-256, cannot be read.
+
+    Examples:
+        >>> for name, images in (("a", {"one.png": "ab", "two.png": "cd"}), ("b", {"copy.png": "cd"})):
+        ...     entries = [{"image": image, "sha256": digest} for image, digest in images.items()]
+        ...     _ = Path(f"{name}.json").write_text(json.dumps({"test": entries}))
+        >>> shared_files("a.json", "b.json")
+        [('two.png', 'copy.png')]
     """
     first, second = listed_hashes(Path(list_a).expanduser()), listed_hashes(Path(list_b).expanduser())
     return sorted((a, b) for digest in first.keys() & second.keys() for a in first[digest] for b in second[digest])

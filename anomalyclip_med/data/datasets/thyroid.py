@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,7 +47,6 @@ class Tn3kFolders:
                 listing.reasons[folder] = "another data set of the same archive"
         training = [s for s in listing.samples if s.section == "training"]
         if training:
-            listing.used |= {t for t in tree.tables if re.fullmatch(_FOLD, t.name, re.IGNORECASE)}
             chosen, told = self._validation(tree.table(_FOLD), training)
             listing.problems += told
             listing.samples = [replace(s, section="validation") if s in chosen else s for s in listing.samples]

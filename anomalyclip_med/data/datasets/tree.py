@@ -8,7 +8,7 @@ from pathlib import Path
 
 from anomalyclip_med.errors import ConfigurationError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".dcm")
+_PICTURES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".dcm")
 """Files that are taken for pictures; what they really are is told by their content when they are read."""
 
 _OTHER_PICTURES = (".gif", ".webp", ".ppm", ".pgm", ".jp2", ".heic", ".svg", ".psd")
@@ -29,7 +29,7 @@ class Tree:
     Attributes:
         root: the folder.
         pictures: folder to the pictures that lie directly in it, sorted; folders without any are not listed.
-        tables: CSV, JSON and text files.
+        tables: CSV and JSON files.
         unread: pictures of kinds that cannot be read.
         links: folders that are links, which are not followed.
 
@@ -53,11 +53,11 @@ class Tree:
                 suffix = path.suffix.lower()
                 if file.startswith(".") or file in _NOT_DATA:
                     continue
-                if suffix in IMAGE_SUFFIXES:
+                if suffix in _PICTURES:
                     self.pictures.setdefault(path.parent, []).append(path)
                 elif suffix in _OTHER_PICTURES:
                     self.unread.append(path)
-                elif suffix in (".csv", ".json", ".txt"):
+                elif suffix in (".csv", ".json"):
                     self.tables.append(path)
 
     def folders(self, pattern: str) -> list[Path]:

@@ -23,7 +23,7 @@ class VisaFolders:
     def find(self, tree: Tree) -> Listing | None:
         """List the objects; all images are a test set if the table is missing."""
         listing = Listing()
-        splits, table = self._splits(tree, listing)
+        splits, table = self._splits(tree)
         for place in sorted({f.parent.parent.parent for f in tree.folders("normal|anomaly")}):
             folders = {
                 (key(f.parent.name), key(f.name)): f for f in tree.pictures if f.parent.parent == place / f.parts[-3]
@@ -60,11 +60,10 @@ class VisaFolders:
         return listing
 
     @staticmethod
-    def _splits(tree: Tree, listing: Listing) -> tuple[dict[str, str], Path | None]:
+    def _splits(tree: Tree) -> tuple[dict[str, str], Path | None]:
         table = tree.table(r"1cls\.csv")
         if table is None:
             return {}, None
-        listing.used.add(table)
         rows = read_rows(table, ("image", "split"))
         sections = {"train": "training", "test": "test"}
         return {_tail(PurePosixPath(r["image"])): sections.get(r["split"], "test") for r in rows}, table

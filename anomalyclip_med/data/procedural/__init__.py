@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from anomalyclip_med.data.procedural.dataset import ProceduralDataset
 from anomalyclip_med.data.procedural.folder import write_folder
-from anomalyclip_med.data.procedural.generation import Sample, generate
+from anomalyclip_med.data.procedural.generation import generate
 from anomalyclip_med.data.procedural.settings import Settings, read_settings
 from anomalyclip_med.data.procedural.sheet import contact_sheet
 
-__all__ = ["ProceduralDataset", "Sample", "Settings", "contact_sheet", "generate", "read_settings", "write_folder"]
+__all__ = ["ProceduralDataset", "Settings", "contact_sheet", "generate", "read_settings", "write_folder"]

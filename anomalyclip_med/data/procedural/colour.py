@@ -12,11 +12,11 @@ from anomalyclip_med.data.procedural.family import Field, Image, chance, log_uni
 
 Colour = tuple[float, float, float]
 
-GREY_SHARE = 0.5
-WARM_SHARE = 0.28
+_GREY_SHARE = 0.5
+_WARM_SHARE = 0.28
 
 
-def hue_colour(hue: float, saturation: float, value: float) -> Colour:
+def _hue_colour(hue: float, saturation: float, value: float) -> Colour:
     """RGB of a hue (turns, wrapped), saturation and value in [0, 1]."""
     red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, min(max(saturation, 0.0), 1.0), min(max(value, 0.0), 1.0))
     return (red, green, blue)
@@ -39,16 +39,16 @@ class Palette:
         if chance(rng, 0.5):
             levels.reverse()
         kind = rng.random()
-        if chance(rng, GREY_SHARE) if grey is None else grey:
+        if chance(rng, _GREY_SHARE) if grey is None else grey:
             return cls(tuple((level, level, level) for level in levels))
-        warm = kind < WARM_SHARE / (1.0 - GREY_SHARE)
+        warm = kind < _WARM_SHARE / (1.0 - _GREY_SHARE)
         hue = uniform(rng, -0.04, 0.11) if warm else rng.random()
         wander = uniform(rng, 0.0, 0.05) if warm else log_uniform(rng, 0.01, 0.3)
         saturation = uniform(rng, 0.15, 0.8)
         # Value is lifted with the level, so that saturated colours are not only dark ones.
         return cls(
             tuple(
-                hue_colour(hue + float(rng.normal()) * wander, saturation * uniform(rng, 0.6, 1.2), level**0.8)
+                _hue_colour(hue + float(rng.normal()) * wander, saturation * uniform(rng, 0.6, 1.2), level**0.8)
                 for level in levels
             )
         )

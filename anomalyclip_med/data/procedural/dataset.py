@@ -39,7 +39,7 @@ class ProceduralDataset(Dataset[Item]):
     Raises:
         ConfigurationError: length, seed or size make no sense.
 
-    Example:
+    Examples:
         >>> item = ProceduralDataset(length=10, seed=0, size=64)[3]
         >>> tuple(item["image"].shape), tuple(item["mask"].shape)
         ((3, 64, 64), (1, 64, 64))

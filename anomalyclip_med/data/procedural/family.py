@@ -38,7 +38,7 @@ def registry(*families: type[T]) -> dict[str, type[T]]:
 def describe(parameters: Any) -> Any:
     """Parameters as JSON-able data; every dataclass becomes a dictionary with its ``family`` name.
 
-    Example:
+    Examples:
         >>> from anomalyclip_med.data.procedural.textures.gradient import Gradient
         >>> describe(Gradient(angle=0.0, radial=False, grain=0.02, seed=3))
         {'family': 'gradient', 'angle': 0.0, 'radial': False, 'grain': 0.02, 'seed': 3}

@@ -84,9 +84,9 @@ def band_noise(seed: int, size: int, frequency: float, width: float, angle: floa
     return _shaped(seed, size, envelope.astype(np.float32))
 
 
-def unit(noise: Field, spread: float = 2.2) -> Field:
-    """Zero-mean, unit-std noise as tone: ``spread`` standard deviations fill [0, 1], the rest is clipped."""
-    return np.clip(noise * np.float32(0.5 / spread) + np.float32(0.5), 0.0, 1.0)
+def unit(noise: Field) -> Field:
+    """Zero-mean, unit-std noise as tone: 2.2 standard deviations to either side fill [0, 1], the rest is clipped."""
+    return np.clip(noise * np.float32(0.5 / 2.2) + np.float32(0.5), 0.0, 1.0)
 
 
 def smoothstep(low: float, high: float, value: Field) -> Field:
@@ -134,8 +134,8 @@ def shifted(field: Field, down: int, right: int) -> Field:
     return moved
 
 
-def mix(below: Image, above: Image | NDArray[np.float32], alpha: Field) -> Image:
-    """``above`` laid over ``below`` with coverage ``alpha``; ``above`` may be one colour (3,)."""
+def mix(below: Image, above: Image, alpha: Field) -> Image:
+    """``above`` laid over ``below`` with coverage ``alpha``."""
     a = alpha[..., None]
     return np.asarray(below + (above - below) * a, dtype=np.float32)
 

@@ -39,6 +39,13 @@ def write_folder(
 
     Raises:
         ConfigurationError: the folder holds something already, or count, seed or size make no sense.
+
+    Examples:
+        >>> datalist = write_folder("set", count=2, size=32)
+        >>> json.loads(datalist.read_text())["training"][0]
+        {'image': 'images/00000.png', 'mask': 'masks/00000.png', 'label': 1}
+        >>> sorted(path.name for path in Path("set").iterdir())
+        ['datalist.json', 'images', 'masks', 'recipes.jsonl']
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -143,6 +143,14 @@ def generate(seed: int, size: int = 224, settings: Settings = DEFAULTS) -> Sampl
 
     Raises:
         ConfigurationError: negative seed or a size below 32.
+
+    Examples:
+        >>> sample = generate(seed=1, size=64)
+        >>> sample.image.shape, sample.label, [defect["family"] for defect in sample.recipe["defects"]]
+        ((64, 64, 3), 1, ['stain'])
+        >>> twin = generate(seed=1, size=64, settings=Settings(anomalous_share=0.0))
+        >>> twin.label, twin.recipe["scene"] == sample.recipe["scene"]
+        (0, True)
     """
     if size < LEAST_SIZE:
         raise ConfigurationError(f"size is {size}; it must be at least {LEAST_SIZE}")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from anomalyclip_med.data.procedural.family import Field, choice, integer, log_uniform, seed, sign, uniform
 from anomalyclip_med.data.procedural.fields import smoothstep
 
-MOTIFS = ("none", "pairs", "pairs", "spokes", "lattice", "seams")
+_MOTIFS = ("none", "pairs", "pairs", "spokes", "lattice", "seams")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Interior:
     def sample(cls, rng: np.random.Generator) -> Self:
         """Draw parameters."""
         return cls(
-            motif=choice(rng, MOTIFS),
+            motif=choice(rng, _MOTIFS),
             count=integer(rng, 2, 7),
             thickness=log_uniform(rng, 0.03, 0.2),
             softness=uniform(rng, 0.1, 0.9),

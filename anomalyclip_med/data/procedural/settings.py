@@ -115,6 +115,11 @@ def read_settings(path: str | Path) -> Settings:
 
     Raises:
         ConfigurationError: the file is unreadable, or names or values that it holds are not settings.
+
+    Examples:
+        >>> _ = Path("settings.json").write_text('{"anomalous_share": 0.5, "defects": {"crack": 2, "blob": 1}}')
+        >>> read_settings("settings.json") == Settings(anomalous_share=0.5, defects={"crack": 2, "blob": 1})
+        True
     """
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))

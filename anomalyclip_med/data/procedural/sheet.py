@@ -15,14 +15,14 @@ from anomalyclip_med.data.procedural.dataset import item_seed
 from anomalyclip_med.data.procedural.generation import Sample, generate
 from anomalyclip_med.data.procedural.settings import DEFAULTS, Settings
 
-OUTLINE = (0, 255, 0)
+_OUTLINE = (0, 255, 0)
 _GAP = 2
 _CAPTION = 12
 
 
 def _outlined(sample: Sample) -> NDArray[np.uint8]:
     picture = np.round(sample.image * 255).astype(np.uint8)
-    picture[ndimage.binary_dilation(sample.mask) & ~sample.mask] = OUTLINE
+    picture[ndimage.binary_dilation(sample.mask) & ~sample.mask] = _OUTLINE
     return picture
 
 
@@ -55,6 +55,11 @@ def contact_sheet(
         seed: of the sheet.
         size: side of each picture in pixels.
         settings: what is drawn and how often.
+
+    Examples:
+        >>> contact_sheet("sheet.png", rows=2, columns=3, size=32)
+        >>> PilImage.open("sheet.png").size  # with gaps of two pixels
+        (102, 68)
     """
     plan = _rows(settings) if rows is None else [("", settings)] * rows
     step = size + _GAP

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from anomalyclip_med.cli import main
 from anomalyclip_med.data.datalist import read_datalist
 from anomalyclip_med.data.datasets import DATA_SETS
+from anomalyclip_med.data.datasets.page import page
 from tests.conftest import REPOSITORY
 
 from .conftest import Make
@@ -32,6 +34,15 @@ def test_the_page_is_that_of_the_registry(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == (REPOSITORY / "docs" / "datasets.md").read_text(encoding="utf-8"), (
         "run: anomalyclip-med datasets list --markdown > docs/datasets.md"
     )
+
+
+def test_the_page_tells_what_every_warning_means() -> None:
+    modules = (REPOSITORY / "anomalyclip_med" / "data" / "datasets").glob("*.py")
+    source = "".join(path.read_text(encoding="utf-8") for path in modules)
+    kinds = set(re.findall(r'warning\(\s*"([a-z-]+)"', source) + re.findall(r'"([a-z-]+)": \(\s*warning,', source))
+    assert {"split-missing", "mask-empty", "duplicate-labels"} <= kinds
+    text = page()
+    assert [kind for kind in sorted(kinds) if f"`{kind}`" not in text] == []
 
 
 def test_every_expected_count_has_a_source() -> None:

@@ -6,7 +6,7 @@ be noticed: see :func:`anomalyclip_med.data.procedural.generation.noticeable`.
 
 from __future__ import annotations
 
-from anomalyclip_med.data.procedural.defects.base import Defect, Region, Tint
+from anomalyclip_med.data.procedural.defects.base import Defect
 from anomalyclip_med.data.procedural.defects.blob import Blob
 from anomalyclip_med.data.procedural.defects.bump import Bump
 from anomalyclip_med.data.procedural.defects.crack import Crack
@@ -28,4 +28,4 @@ DEFECTS: dict[str, type[Defect]] = registry(
     Blob, Inlay, Stain, Bump, Ring, TextureSwap, Smoothing, Gain, Paste, Warp, Missing, Scratch, Crack, Hair, Points
 )
 
-__all__ = ["DEFECTS", "Defect", "Region", "Tint"]
+__all__ = ["DEFECTS", "Defect"]

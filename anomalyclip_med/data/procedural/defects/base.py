@@ -65,7 +65,7 @@ def spot_on(support: Field, place: float, reach: float = 0.0) -> tuple[float, fl
     return ((row + 0.5) / size * 2 - 1, (column + 0.5) / size * 2 - 1)
 
 
-def threshold_for(distance: Field, support: Field, area: float) -> float:
+def _threshold_for(distance: Field, support: Field, area: float) -> float:
     """The level of ``distance`` below which the support holds ``area`` (fraction of the picture, at least a pixel)."""
     inside = distance[support > 0.5]
     if not len(inside):
@@ -147,7 +147,7 @@ class Region:
         waves = 1.0 / max(2.0 * float(radius), 0.02)
         noise = power_noise(self.seed, size, self.roughness, waves)
         distance = distance * np.exp(noise * np.float32(self.ragged))
-        return np.asarray(distance / np.float32(threshold_for(distance, scene.support, self.area)), dtype=np.float32)
+        return np.asarray(distance / np.float32(_threshold_for(distance, scene.support, self.area)), dtype=np.float32)
 
     def cover(self, distance: Field, scene: Scene) -> Field:
         """Coverage (size, size) of a shell coordinate: 0.5 on the outline, fading over the softness; on the object."""

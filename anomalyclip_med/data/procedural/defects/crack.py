@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from anomalyclip_med.data.procedural.defects.base import Defect, Tint, spot_on
-from anomalyclip_med.data.procedural.family import Field, Image, integer, log_uniform, seed, uniform
+from anomalyclip_med.data.procedural.family import Field, Image, angle, integer, log_uniform, seed, uniform
 from anomalyclip_med.data.procedural.fields import blur, shifted
 from anomalyclip_med.data.procedural.lines import branching, rasterise
 from anomalyclip_med.data.procedural.scene import Scene
@@ -61,7 +61,7 @@ class Crack(Defect):
     def apply(self, scene: Scene) -> tuple[Image, Field]:
         """Changed picture (size, size, 3) and coverage (size, size)."""
         rng = np.random.default_rng(self.seed)
-        heading = float(rng.uniform(0, 2 * np.pi))
+        heading = angle(rng)
         lines = branching(rng, spot_on(scene.support, self.place), heading, self.length, 0.6, self.jag, self.depth)
         alpha = rasterise([(line, width * self.width) for line, width in lines], scene.size) * scene.support
         strength = alpha

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from anomalyclip_med.data.procedural.defects.base import Defect, Tint, spot_on
-from anomalyclip_med.data.procedural.family import Field, Image, integer, log_uniform, seed, uniform
+from anomalyclip_med.data.procedural.family import Field, Image, angle, integer, log_uniform, seed, uniform
 from anomalyclip_med.data.procedural.lines import rasterise, walk
 from anomalyclip_med.data.procedural.scene import Scene
 
@@ -58,6 +58,6 @@ class Hair(Defect):
         lines = []
         for _ in range(self.count):
             start = (y + float(rng.normal(0.0, 0.1)), x + float(rng.normal(0.0, 0.1)))
-            lines.append((walk(rng, start, float(rng.uniform(0, 2 * np.pi)), self.length, self.bend), self.width))
+            lines.append((walk(rng, start, angle(rng), self.length, self.bend), self.width))
         alpha = rasterise(lines, scene.size) * scene.support
         return self.tint.add(scene.image, alpha), alpha

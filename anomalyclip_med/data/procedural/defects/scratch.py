@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from anomalyclip_med.data.procedural.defects.base import Defect, Tint, spot_on
-from anomalyclip_med.data.procedural.family import Field, Image, chance, integer, log_uniform, seed, uniform
+from anomalyclip_med.data.procedural.family import Field, Image, angle, chance, integer, log_uniform, seed, uniform
 from anomalyclip_med.data.procedural.fields import blur
 from anomalyclip_med.data.procedural.lines import rasterise, walk
 from anomalyclip_med.data.procedural.scene import Scene
@@ -62,7 +62,7 @@ class Scratch(Defect):
         """Changed picture (size, size, 3) and coverage (size, size)."""
         rng = np.random.default_rng(self.seed)
         y, x = spot_on(scene.support, self.place)
-        heading = float(rng.uniform(0, 2 * np.pi))
+        heading = angle(rng)
         lines = []
         for _ in range(self.count):
             turn = heading + float(rng.normal(0.0, 0.08))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anomalyclip_med.data.procedural.family import registry
-from anomalyclip_med.data.procedural.objects.base import Pose, Shape
+from anomalyclip_med.data.procedural.objects.base import Shape
 from anomalyclip_med.data.procedural.objects.mirrored import Mirrored
 from anomalyclip_med.data.procedural.objects.pebble import Pebble
 from anomalyclip_med.data.procedural.objects.polygon import Polygon
@@ -13,4 +13,4 @@ from anomalyclip_med.data.procedural.objects.superellipse import Superellipse
 
 OBJECTS: dict[str, type[Shape]] = registry(Superellipse, Pebble, Polygon, Mirrored, Sector, Porthole)
 
-__all__ = ["OBJECTS", "Pose", "Shape"]
+__all__ = ["OBJECTS", "Shape"]

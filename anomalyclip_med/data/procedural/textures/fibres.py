@@ -58,7 +58,7 @@ class Fibres(Texture):
         drawn = []
         for _ in range(self.count):
             start = (float(rng.uniform(-1.2, 1.2)), float(rng.uniform(-1.2, 1.2)))
-            heading = self.angle + float(rng.normal(0.0, 0.2)) if self.aligned else float(rng.uniform(0, 2 * np.pi))
+            heading = self.angle + float(rng.normal(0.0, 0.2)) if self.aligned else angle(rng)
             if self.branching:
                 lines = branching(rng, start, heading, 1.4, self.bend, 0.05, 2)
             else:

@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from anomalyclip_med.data.procedural.family import Field, log_uniform, seed, uniform
+from anomalyclip_med.data.procedural.family import Field, angle, log_uniform, seed, uniform
 from anomalyclip_med.data.procedural.fields import grid, power_noise, relief, smooth_noise
 from anomalyclip_med.data.procedural.textures.base import Texture
 
@@ -46,7 +46,7 @@ class Tunnel(Texture):
             bending=uniform(rng, 0.1, 0.6),
             darkness=log_uniform(rng, 0.15, 1.2),
             grain=log_uniform(rng, 0.01, 0.08),
-            light=uniform(rng, 0.0, 2 * np.pi),
+            light=angle(rng),
             seed=seed(rng),
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,23 @@ from anomalyclip_med.backbones import Activation, Precision, load_clip
 from anomalyclip_med.backbones.offline import OFFLINE_NAME
 from anomalyclip_med.baselines import CLIP, CLIPAC, VAND, CoOp, WinCLIP
 from anomalyclip_med.errors import ConfigurationError
-from anomalyclip_med.networks.anomalyclip import AnomalyCLIP, ScoreSource
-from anomalyclip_med.networks.blocks import DPAMAttention
-from anomalyclip_med.networks.checkpoint import load_prompts, read_prompts
-from anomalyclip_med.networks.detector import Detector
-from anomalyclip_med.networks.prompts import PromptConfig
-from anomalyclip_med.networks.views import Views
+from anomalyclip_med.networks import (
+    AnomalyCLIP,
+    Detector,
+    DPAMAttention,
+    PromptConfig,
+    ScoreSource,
+    Views,
+    load_prompts,
+    read_prompts,
+)
+from anomalyclip_med.networks.views import VIEW_OPTIONS
 from anomalyclip_med.weights import SHIPPED, resolve_prompts
 
 METHODS: dict[str, type[Detector]] = {
     detector.method.lower(): detector for detector in (AnomalyCLIP, CLIP, CLIPAC, WinCLIP, CoOp, VAND)
 }
 """Detectors by the names that users give them: anomalyclip, clip, clip-ac, winclip, coop, vand."""
-
-_OF_VIEWS = {field.name for field in fields(Views)}
 
 
 def create_model(
@@ -125,7 +127,7 @@ def create_model(
         "skip_background": skip_background,
     }
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if foreign := options.keys() - accepted - _OF_VIEWS:
+    if foreign := options.keys() - accepted - set(VIEW_OPTIONS):
         raise ConfigurationError(f"{', '.join(sorted(foreign))}: no option of {detector_class.method}")
     if clip is None:
         clip = detector_class.default_clip
@@ -142,7 +144,7 @@ def create_model(
             options["prompt_config"] = learned.config
         if "ctx" in learned.tensors:
             options["context_length"] = len(learned.tensors["ctx"])
-    options["views"] = Views(**{name: options.pop(name) for name in _OF_VIEWS & options.keys()})
+    options["views"] = Views.taken_from(options)
     if "seed" in accepted:
         options["seed"] = seed
     build: Callable[..., Detector] = detector_class

@@ -18,6 +18,7 @@ from anomalyclip_med.backbones.state_dict import TensorFile, read_tensor_file
 from anomalyclip_med.errors import ConfigurationError, WeightsError
 from anomalyclip_med.networks.detector import Detector
 from anomalyclip_med.networks.prompts import PromptConfig
+from anomalyclip_med.networks.views import VIEW_OPTIONS
 from anomalyclip_med.weights import file_sha256, verify
 
 FORMAT = "anomalyclip_med.prompts"
@@ -36,7 +37,6 @@ SETTINGS: dict[str, type | tuple[type, ...]] = {
     "skip_background": bool,
 }
 """What our files record of a detector, with the types that the values may have."""
-OF_VIEWS = ("flip", "scales", "skip_background")
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,13 @@ _LAYOUTS = {
         container=None,
         learned={"ctx": 2},
         complete=({"ctx"},),
-        settings=("image_size", "sigma", "class_name", *OF_VIEWS),
+        settings=("image_size", "sigma", "class_name", *VIEW_OPTIONS),
     ),
     "VAND": _Layout(
         container="trainable_linearlayer",
         learned={r"fc\.\d+\.weight": 2, r"fc\.\d+\.bias": 1},
         complete=({"fc.0.weight", "fc.0.bias"},),
-        settings=("image_size", "feature_layers", "class_name", *OF_VIEWS),
+        settings=("image_size", "feature_layers", "class_name", *VIEW_OPTIONS),
     ),
 }
 _MAX_BYTES = 256 * 2**20

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, Self
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -76,6 +76,11 @@ class Views:
             raise ConfigurationError(f"scales={self.scales!r} must be positive numbers")
         object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales if scale != 1))
 
+    @classmethod
+    def taken_from(cls, options: dict[str, Any]) -> Self:
+        """Those that a detector's options name, which are taken out of them."""
+        return cls(**{name: options.pop(name) for name in VIEW_OPTIONS if name in options})
+
     def of(self, image_size: int, patch: int) -> tuple[View, ...]:
         """All of them; the first is the image as it is.
 
@@ -99,3 +104,7 @@ class Views:
         """What differs from the image as it is alone, as plain values."""
         chosen = {"flip": self.flip, "scales": list(self.scales), "skip_background": self.skip_background}
         return {name: value for name, value in chosen.items() if value}
+
+
+VIEW_OPTIONS = tuple(field.name for field in fields(Views))
+"""Options of every detector that say which views it scores."""

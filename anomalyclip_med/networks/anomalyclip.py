@@ -88,11 +88,9 @@ class AnomalyCLIP(Detector):
         seed: int = 0,
         views: Views | None = None,
     ) -> None:
-        if sigma < 0:
-            raise ConfigurationError(f"sigma={sigma} must not be negative")
         if not 0 < top_fraction <= 1:
             raise ConfigurationError(f"top_fraction={top_fraction} must lie above 0 and not above 1")
-        if not neighbourhood or not all(side > 0 and side % 2 for side in neighbourhood):
+        if not neighbourhood or not all(isinstance(n, int) and n > 0 and n % 2 for n in neighbourhood):
             raise ConfigurationError(f"neighbourhood={list(neighbourhood)} must hold odd numbers of patches")
         if score is None:
             score = ScoreSource.MAP if backbone.clip is None else ScoreSource.CLASS_TOKEN

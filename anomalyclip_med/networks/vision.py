@@ -151,7 +151,8 @@ class VisionTower(nn.Module):
         """
         if layers is None:
             layers = self.quarters()
-        numbers = sorted({layer + self.depth + 1 if layer < 0 else layer for layer in layers})
+        whole = all(isinstance(layer, int) for layer in layers)
+        numbers = sorted({layer + self.depth + 1 if layer < 0 else layer for layer in layers}) if whole else []
         if not numbers or not all(1 <= number <= self.depth for number in numbers):
             raise ConfigurationError(
                 f"feature_layers={list(layers)} does not fit a transformer of {self.depth} blocks: "

@@ -13,16 +13,9 @@ from monai.losses import DiceLoss, FocalLoss
 from safetensors.torch import load_file
 
 from anomalyclip_med import create_model
-from anomalyclip_med.losses import (
-    LOCAL_WEIGHT,
-    AnomalyCLIPLoss,
-    Targets,
-    TrainingOutput,
-    dice_loss,
-    focal_loss,
-    global_loss,
-    local_loss,
-)
+from anomalyclip_med.losses import AnomalyCLIPLoss, Targets, dice_loss, focal_loss, global_loss, local_loss
+from anomalyclip_med.losses.anomalyclip import LOCAL_WEIGHT
+from anomalyclip_med.networks import TrainingOutput
 
 from ..conftest import snippets
 

@@ -61,6 +61,19 @@ def load_clip(
     Raises:
         WeightsError: The weights are missing, unknown, damaged, unsafe, not what their name promises, or not
             of a CLIP with a vision transformer; the message says what to do.
+
+    Examples:
+        >>> from anomalyclip_med.backbones import load_clip
+        >>> backbone = load_clip("untrained")
+        >>> backbone.visual.image_size, len(backbone.visual.transformer.resblocks)
+        ((70, 70), 24)
+        >>> backbone.trained, backbone.warnings
+        (False, ('untrained-weights: the CLIP weights are random; scores and maps mean nothing.',))
+        >>> load_clip("ViT-L-14-336/opnai")
+        Traceback (most recent call last):
+        anomalyclip_med.errors.WeightsError: CLIP weights 'ViT-L-14-336/opnai' are neither a file nor a name that
+        open_clip knows; near are ViT-L-14-336/openai. Give ARCHITECTURE/TAG as in ViT-L-14-336/openai, or the path of a
+        weights file.
     """
     evidence = []
     if activation is not None:

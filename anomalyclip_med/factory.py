@@ -95,11 +95,19 @@ def create_model(
         ConfigurationError: the method is unknown, or an option does not fit it or the network, or stands beside
             ``model``.
 
-    Example:
-        >>> detector = create_model("untrained", image_size=70)
-        >>> out = detector(torch.zeros(2, 3, 70, 70))
-        >>> out.score.shape, out.anomaly_map.shape
+    Examples:
+        >>> import torch
+        >>> from anomalyclip_med import create_model
+        >>> detector = create_model("untrained", image_size=70, feature_layers=[12, 24])
+        >>> score, anomaly_map = detector(torch.zeros(2, 3, 70, 70))  # images, normalised
+        >>> score.shape, anomaly_map.shape
         (torch.Size([2]), torch.Size([2, 1, 70, 70]))
+        >>> detector.trained, detector.settings()["feature_layers"]
+        (False, [12, 24])
+        >>> create_model("untrained", method="wincilp")
+        Traceback (most recent call last):
+        anomalyclip_med.errors.ConfigurationError: method='wincilp' is unknown (did you mean winclip?):
+        choose one of anomalyclip, clip, clip-ac, winclip, coop, vand
     """
     if model is not None:
         return _load_whole(model, locals())

@@ -33,6 +33,16 @@ class PromptConfig:
         normal: words of the normal prompt, with ``{}`` for the class name.
         abnormal: words of the abnormal prompt, likewise; or of several, such as three grades of damage, whose
             probabilities are added. They share the learned vectors, and differ in their words alone.
+
+    Raises:
+        ConfigurationError: a value does not fit.
+
+    Examples:
+        >>> from anomalyclip_med.networks import PromptConfig
+        >>> PromptConfig().words
+        ('object.', 'damaged object.')
+        >>> PromptConfig(class_name="skin", normal="healthy {}", abnormal=["red {}", "scaly {}"]).words
+        ('healthy skin.', 'red skin.', 'scaly skin.')
     """
 
     context_length: int = 12

@@ -65,6 +65,15 @@ class Views:
 
     Raises:
         ConfigurationError: a scale is no positive number.
+
+    Examples:
+        >>> from anomalyclip_med.networks import Views
+        >>> for view in Views(flip=True, scales=[1.5]).of(518, patch=14):
+        ...     print(view)
+        View(size=None, mirrored=False)
+        View(size=None, mirrored=True)
+        View(size=784, mirrored=False)
+        View(size=784, mirrored=True)
     """
 
     flip: bool = False

@@ -374,13 +374,14 @@ def test_no_network(monkeypatch, tmp_path):
         raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr("urllib.request.urlopen", fail)
+    monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(WeightsError) as caught:
-        load_clip("ViT-L-14-336/openai", cache_dir=tmp_path)
+        load_clip("ViT-L-14-336/openai")
     message = str(caught.value)
     assert "\n" not in message
     for part in (
         "https://openaipublic.azureedge.net/clip/models/3035c92b",
-        str(tmp_path / "ViT-L-14-336px.pt"),
+        str(tmp_path / ".cache" / "clip" / "ViT-L-14-336px.pt"),
         "clip=/path/to/ViT-L-14-336px.pt",
         "no route to host",
     ):

@@ -100,7 +100,7 @@ class CoOp(PatchwiseCLIP):
         features: Features,
         class_names: Sequence[str] | None = None,
         layers: Sequence[int] | None = None,
-        maps: bool = False,
+        maps: bool = True,
     ) -> TrainingOutput:
         """What the loss takes: never a map."""
         text_features = self.text_features_of(class_names)

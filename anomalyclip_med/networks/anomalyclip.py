@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Any
 
@@ -253,7 +254,7 @@ class AnomalyCLIP(Detector):
     def describe(self) -> dict[str, Any]:
         """Weights and settings as plain values, for a result's provenance."""
         config = self.prompt_learner.config
-        return {**super().describe(), "prompt_config": None if config is None else config.to_dict()}
+        return {**super().describe(), "prompt_config": None if config is None else asdict(config)}
 
     def comparable_patches(self, features: Features) -> tuple[Tensor, Upsampling]:
         """The patch features that the texts are compared with, of the DPAM path where there is one."""

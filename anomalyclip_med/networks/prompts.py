@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import open_clip
@@ -91,10 +91,6 @@ class PromptConfig:
         if unknown := values.keys() - {field.name for field in fields(cls)}:
             raise ConfigurationError(f"prompt_config: unknown {', '.join(sorted(unknown))}")
         return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a checkpoint's metadata."""
-        return asdict(self)
 
 
 class PromptLearner(nn.Module):

@@ -53,7 +53,7 @@ def create_model(
     precision: Precision | str = Precision.FLOAT32,
     model: str | Path | None = None,
 ) -> Detector:
-    """Build a detector in eval mode, or load a whole one.
+    """Build a detector in evaluation mode, or load a whole one.
 
     The settings from ``image_size`` to ``neighbourhood``, the class name and those from ``flip`` to
     ``skip_background`` are, where None, those that the file of prompts records, for prompts belong to the detector that
@@ -89,6 +89,9 @@ def create_model(
             ``int8`` (CPU), which take less time. Prompts do not depend on it.
         model: a whole detector in one file, see :func:`anomalyclip_med.exports.load_detector`, which has all of the
             above in it but the precision.
+
+    Returns:
+        The detector, an instance of the method's class.
 
     Raises:
         WeightsError: weights or prompts are missing, damaged, unsafe or do not fit.
@@ -167,7 +170,7 @@ def _load_whole(model: str | Path, arguments: Mapping[str, Any]) -> Detector:
     from anomalyclip_med.exports import load_detector
 
     defaults = {name: parameter.default for name, parameter in inspect.signature(create_model).parameters.items()}
-    # The bundle's default for prompts chooses none here.
+    # "auto" is what the bundle passes where nobody has chosen prompts.
     free = {"model": model, "prompts": "auto", "precision": arguments["precision"]}
     given = [n for n, value in arguments.items() if value != defaults[n] and value != free.get(n)]
     if given:

@@ -111,7 +111,7 @@ def read_wheel(wheel: Path) -> dict[str, Tensor]:
     initialisers = {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in graph.initializer}
     tensors = {name.removeprefix(_PREFIX): value for name, value in initialisers.items() if name.startswith(_PREFIX)}
     # The exporter has folded and renamed what its optimiser touched: weights of linear layers are found through the
-    # nodes that use them, and are stored transposed; the position embedding through the node that adds it.
+    # nodes that use them, and are stored transposed; the positional embedding through the node that adds it.
     for node in graph.node:
         parts = node.name.strip("/").split("/")
         if node.op_type == "MatMul" and parts[0] == "backbone" and node.input[1] in initialisers:

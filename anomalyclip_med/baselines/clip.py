@@ -33,6 +33,9 @@ class PatchwiseCLIP(Detector):
         dpam: what attends to itself in a side path that the patches are taken from in place of CLIP's own, with as many
             blocks as in AnomalyCLIP; the paper's ablation of DPAM alone. The image feature stays CLIP's.
         views: of an image whose maps and scores are averaged.
+
+    Raises:
+        ConfigurationError: an option does not fit the backbone.
     """
 
     default_clip = "ViT-L-14-336/openai"

@@ -28,6 +28,9 @@ class ContextLearner(nn.Module):
         clip: whose frozen text tower reads them.
         context_length: M.
         seed: of their random start (normal, standard deviation 0.02).
+
+    Raises:
+        ConfigurationError: there is no learned vector.
     """
 
     def __init__(self, clip: open_clip.CLIP, context_length: int, seed: int) -> None:

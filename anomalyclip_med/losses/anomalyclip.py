@@ -163,6 +163,9 @@ class AnomalyCLIPLoss(nn.Module):
     Args:
         terms: which losses.
 
+    Raises:
+        ValueError: there is no such term.
+
     Examples:
         >>> import torch
         >>> from anomalyclip_med.losses import AnomalyCLIPLoss, Targets

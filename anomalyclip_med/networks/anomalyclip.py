@@ -45,8 +45,8 @@ class ScoreSource(StrEnum):
 class AnomalyCLIP(Detector):
     """Zero-shot anomaly detector (Zhou et al., ICLR 2024, arXiv 2310.18961).
 
-    Only the prompts train. Text features are computed once in eval mode and again only when the prompts change. On a
-    backbone without a text tower, two embeddings are learned in place of its features.
+    Only the prompts train. Text features are computed once in evaluation mode and again only when the prompts change.
+    On a backbone without a text tower, two embeddings are learned in place of its features.
 
     Args:
         backbone: the frozen towers.
@@ -66,6 +66,9 @@ class AnomalyCLIP(Detector):
         prompt_config: shape and words of the prompts; only with a text tower.
         seed: of the prompts' random start.
         views: of an image whose maps and scores are averaged.
+
+    Raises:
+        ConfigurationError: an option does not fit the backbone.
     """
 
     method = "AnomalyCLIP"

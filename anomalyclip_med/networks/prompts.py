@@ -104,6 +104,9 @@ class PromptLearner(nn.Module):
         clip: the CLIP whose text tower reads the prompts; its modules are used in place, nothing is copied.
         config: shape and words.
         seed: of the random start of the vectors (normal, standard deviation 0.02).
+
+    Raises:
+        ConfigurationError: the prompts do not fit the text tower.
     """
 
     words: Tensor

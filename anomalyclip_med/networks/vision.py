@@ -28,6 +28,9 @@ def resize_positional_embedding(embedding: Tensor, grid: int, interpolation: str
 
     Returns:
         (1 + grid * grid, D).
+
+    Raises:
+        ConfigurationError: the patches of the embedding make no square.
     """
     patches = embedding.shape[0] - 1
     old = round(patches**0.5)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.networks.detector import TrainingOutput
 
 LOCAL_WEIGHT = 4.0
@@ -139,6 +140,10 @@ class LossTerms(StrEnum):
     GLOBAL = "global"
     LOCAL = "local"
 
+    @classmethod
+    def _missing_(cls, value: object) -> LossTerms:
+        raise ConfigurationError(f"loss={value!r} is unknown: choose one of {', '.join(cls)}")
+
 
 class Targets(NamedTuple):
     """What is known of a batch.
@@ -164,7 +169,7 @@ class AnomalyCLIPLoss(nn.Module):
         terms: which losses.
 
     Raises:
-        ValueError: there is no such term.
+        ConfigurationError: there is no such loss.
 
     Examples:
         >>> import torch

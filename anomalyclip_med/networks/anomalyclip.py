@@ -41,6 +41,10 @@ class ScoreSource(StrEnum):
     MAP = "map"
     BOTH = "both"
 
+    @classmethod
+    def _missing_(cls, value: object) -> ScoreSource:
+        raise ConfigurationError(f"score={value!r} is unknown: choose one of {', '.join(cls)}")
+
 
 class AnomalyCLIP(Detector):
     """Zero-shot anomaly detector (Zhou et al., ICLR 2024, arXiv 2310.18961).
@@ -98,8 +102,6 @@ class AnomalyCLIP(Detector):
             raise ConfigurationError(f"neighbourhood={list(neighbourhood)} must hold odd numbers of patches")
         if score is None:
             score = ScoreSource.MAP if backbone.clip is None else ScoreSource.CLASS_TOKEN
-        elif score not in set(ScoreSource):
-            raise ConfigurationError(f"score={score!r} is unknown: choose one of {', '.join(ScoreSource)}")
         learner: PromptLearner | StateEmbeddings | FrozenStates
         vision = DPAMVisionTransformer(
             backbone.visual, image_size, feature_layers, dpam_layers, dpam, backbone.interpolation

@@ -71,11 +71,7 @@ class DPAMVisionTransformer(VisionTower):
         self.feature_layers = self.blocks(feature_layers)
         if dpam_layers is None:
             dpam_layers = self.depth - self.quarters()[0] + 1
-        try:
-            self.dpam = DPAMAttention(dpam)
-        except ValueError:
-            choices = ", ".join(DPAMAttention)
-            raise ConfigurationError(f"dpam={dpam!r} is unknown: choose one of {choices}") from None
+        self.dpam = DPAMAttention(dpam)
         self.dpam_blocks = range(0) if self.dpam is DPAMAttention.OFF else dpam_blocks(dpam_layers, self.depth)
 
     @torch.no_grad()

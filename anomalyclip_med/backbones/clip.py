@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -186,6 +187,9 @@ def _load(
     # the names of a CLIP and no others from its files; in anybody else's, extra tensors may change the result.
     model = build_clip(architecture, state.tensors, activation, str(path), ignore_extra=genuine)
     preprocessing = preprocessing or {}
+    image_std = _rgb(preprocessing.get("std", open_clip.OPENAI_DATASET_STD), name)
+    if min(image_std) <= 0:
+        raise WeightsError(f"{name}: the image std is {image_std}; it must be above 0.")
     return Backbone(
         visual=model.visual,
         clip=model,
@@ -195,7 +199,7 @@ def _load(
         trained=True,
         warnings=warnings,
         image_mean=_rgb(preprocessing.get("mean", open_clip.OPENAI_DATASET_MEAN), name),
-        image_std=_rgb(preprocessing.get("std", open_clip.OPENAI_DATASET_STD), name),
+        image_std=image_std,
         interpolation="bilinear",
     )
 
@@ -223,6 +227,8 @@ def _config_evidence(config: Mapping[str, Any], reason: str) -> Evidence:
 def _rgb(values: Any, name: str) -> tuple[float, float, float]:
     try:
         red, green, blue = (float(value) for value in values)
+        if not math.isfinite(red + green + blue):
+            raise ValueError("not finite")
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{name}: the image mean or std is {values!r}; three numbers are needed.") from error
     return red, green, blue

@@ -335,6 +335,9 @@ def test_no_state_dict(tmp_path, content):
             json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {"mean": [1, 2]}}),
             "three numbers are needed",
         ),
+        (json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {"mean": [0, 0, float("nan")]}}), "three numbers"),
+        (json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {"std": [1, 0, 1]}}), "must be above 0"),
+        (json.dumps({"model_cfg": CONFIG, "preprocess_cfg": [1]}), "preprocess_cfg is no object"),
         (json.dumps({"model_cfg": {**CONFIG, "embed_dim": "wide"}}), "embed_dim is 'wide'"),
         (
             json.dumps({"model_cfg": {**CONFIG, "text_cfg": {"layers": 10**9}}}),

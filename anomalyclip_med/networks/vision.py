@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.networks.background import DARK
+from anomalyclip_med.networks.views import LARGEST
 
 
 def resize_positional_embedding(embedding: Tensor, grid: int, interpolation: str, antialias: bool = False) -> Tensor:
@@ -77,6 +78,8 @@ class VisionTower(nn.Module):
             raise ConfigurationError(
                 f"image_size={image_size} is not a multiple of the patch size {patch}: use {below} or {below + patch}"
             )
+        if image_size > LARGEST:
+            raise ConfigurationError(f"image_size={image_size} exceeds the limit of {LARGEST} pixels")
         self.image_size = image_size
         self.grid = image_size // patch
         self.depth = len(visual.transformer.resblocks)

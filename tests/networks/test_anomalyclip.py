@@ -283,6 +283,7 @@ def test_states_that_are_no_words_are_refused(abnormal) -> None:
     ("options", "message"),
     [
         ({"image_size": 60}, "not a multiple of the patch size 14: use 56 or 70"),
+        ({"image_size": 14 * 10**6}, "image_size=14000000 exceeds the limit of 4096 pixels"),
         ({"feature_layers": (0, 6)}, "block numbers from 1 to 6"),
         ({"feature_layers": (3, 7)}, "block numbers from 1 to 6"),
         ({"feature_layers": (-7,)}, "block numbers from 1 to 6, or from -1, the last, to -6"),

@@ -14,6 +14,11 @@ def bundle_dir(name: str) -> Path:
 
     Raises:
         ConfigurationError: there is no such bundle.
+
+    Examples:
+        >>> from anomalyclip_med.bundle import bundle_dir
+        >>> (bundle_dir("anomalyclip_zero_shot") / "configs" / "inference.json").is_file()
+        True
     """
     package = Path(__file__).parent
     for folder in (package / "bundles", package.parent / "bundles"):  # an installed wheel, a checkout

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,23 @@ from anomalyclip_med.backbones import Activation, Precision, load_clip
 from anomalyclip_med.backbones.offline import OFFLINE_NAME
 from anomalyclip_med.baselines import CLIP, CLIPAC, VAND, CoOp, WinCLIP
 from anomalyclip_med.errors import ConfigurationError
-from anomalyclip_med.networks.anomalyclip import AnomalyCLIP, ScoreSource
-from anomalyclip_med.networks.blocks import DPAMAttention
-from anomalyclip_med.networks.checkpoint import load_prompts, read_prompts
-from anomalyclip_med.networks.detector import Detector
-from anomalyclip_med.networks.prompts import PromptConfig
-from anomalyclip_med.networks.views import Views
+from anomalyclip_med.networks import (
+    AnomalyCLIP,
+    Detector,
+    DPAMAttention,
+    PromptConfig,
+    ScoreSource,
+    Views,
+    load_prompts,
+    read_prompts,
+)
+from anomalyclip_med.networks.views import VIEW_OPTIONS
 from anomalyclip_med.weights import SHIPPED, resolve_prompts
 
 METHODS: dict[str, type[Detector]] = {
     detector.method.lower(): detector for detector in (AnomalyCLIP, CLIP, CLIPAC, WinCLIP, CoOp, VAND)
 }
 """Detectors by the names that users give them: anomalyclip, clip, clip-ac, winclip, coop, vand."""
-
-_OF_VIEWS = {field.name for field in fields(Views)}
 
 
 def create_model(
@@ -51,7 +53,7 @@ def create_model(
     precision: Precision | str = Precision.FLOAT32,
     model: str | Path | None = None,
 ) -> Detector:
-    """Build a detector in eval mode, or load a whole one.
+    """Build a detector in evaluation mode, or load a whole one.
 
     The settings from ``image_size`` to ``neighbourhood``, the class name and those from ``flip`` to
     ``skip_background`` are, where None, those that the file of prompts records, for prompts belong to the detector that
@@ -88,16 +90,27 @@ def create_model(
         model: a whole detector in one file, see :func:`anomalyclip_med.exports.load_detector`, which has all of the
             above in it but the precision.
 
+    Returns:
+        The detector, an instance of the method's class.
+
     Raises:
         WeightsError: weights or prompts are missing, damaged, unsafe or do not fit.
         ConfigurationError: the method is unknown, or an option does not fit it or the network, or stands beside
             ``model``.
 
-    Example:
-        >>> detector = create_model("untrained", image_size=70)
-        >>> out = detector(torch.zeros(2, 3, 70, 70))
-        >>> out.score.shape, out.anomaly_map.shape
+    Examples:
+        >>> import torch
+        >>> from anomalyclip_med import create_model
+        >>> detector = create_model("untrained", image_size=70, feature_layers=[12, 24])
+        >>> score, anomaly_map = detector(torch.zeros(2, 3, 70, 70))  # images, normalised
+        >>> score.shape, anomaly_map.shape
         (torch.Size([2]), torch.Size([2, 1, 70, 70]))
+        >>> detector.trained, detector.settings()["feature_layers"]
+        (False, [12, 24])
+        >>> create_model("untrained", method="wincilp")
+        Traceback (most recent call last):
+        anomalyclip_med.errors.ConfigurationError: method='wincilp' is unknown (did you mean winclip?):
+        choose one of anomalyclip, clip, clip-ac, winclip, coop, vand
     """
     if model is not None:
         return _load_whole(model, locals())
@@ -125,7 +138,7 @@ def create_model(
         "skip_background": skip_background,
     }
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if foreign := options.keys() - accepted - _OF_VIEWS:
+    if foreign := options.keys() - accepted - set(VIEW_OPTIONS):
         raise ConfigurationError(f"{', '.join(sorted(foreign))}: no option of {detector_class.method}")
     if clip is None:
         clip = detector_class.default_clip
@@ -142,7 +155,7 @@ def create_model(
             options["prompt_config"] = learned.config
         if "ctx" in learned.tensors:
             options["context_length"] = len(learned.tensors["ctx"])
-    options["views"] = Views(**{name: options.pop(name) for name in _OF_VIEWS & options.keys()})
+    options["views"] = Views.taken_from(options)
     if "seed" in accepted:
         options["seed"] = seed
     build: Callable[..., Detector] = detector_class
@@ -157,7 +170,7 @@ def _load_whole(model: str | Path, arguments: Mapping[str, Any]) -> Detector:
     from anomalyclip_med.exports import load_detector
 
     defaults = {name: parameter.default for name, parameter in inspect.signature(create_model).parameters.items()}
-    # The bundle's default for prompts chooses none here.
+    # "auto" is what the bundle passes where nobody has chosen prompts.
     free = {"model": model, "prompts": "auto", "precision": arguments["precision"]}
     given = [n for n, value in arguments.items() if value != defaults[n] and value != free.get(n)]
     if given:

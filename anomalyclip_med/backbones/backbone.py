@@ -26,7 +26,7 @@ class Backbone:
         warnings: What was assumed or must be known, each beginning with a stable name and a colon.
         image_mean: Per-channel mean of the images in [0, 1] that the tower expects subtracted.
         image_std: Per-channel standard deviation to divide by.
-        interpolation: How its position embedding is resized, "bilinear" or "bicubic".
+        interpolation: How its positional embedding is resized, "bilinear" or "bicubic".
         precision: Of the products of the vision tower's blocks.
         states: Text features (1 + states, E) of a text tower that is not here, normal first, L2-normalised.
     """

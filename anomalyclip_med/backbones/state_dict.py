@@ -171,12 +171,12 @@ def read_open_clip_config(path: Path) -> dict[str, Any]:
     """Read an ``open_clip_config.json``.
 
     Raises:
-        WeightsError: It is not a JSON object with a ``model_cfg``.
+        WeightsError: It is not a JSON object with a ``model_cfg``, or its ``preprocess_cfg`` is none.
     """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(config["model_cfg"], dict):
-            raise TypeError("model_cfg is no object")
+        if not isinstance(config["model_cfg"], dict) or not isinstance(config.get("preprocess_cfg") or {}, dict):
+            raise TypeError("model_cfg or preprocess_cfg is no object")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f"{path}: not an open_clip configuration ({error!r}); mend it, or move the weights elsewhere."

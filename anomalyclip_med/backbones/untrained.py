@@ -13,17 +13,14 @@ from anomalyclip_med.backbones.activation import Activation
 from anomalyclip_med.backbones.architecture import Architecture, build_clip
 
 _SEED = 20240507
+_TEXT = open_clip.CLIPTextCfg(width=128, heads=2, layers=12)  # as deep as CLIP's, a quarter of the width of ViT-B's
 
 # As deep as ViT-L/14, so that block numbers mean the same; an eighth of its width, a fifth of its grid.
 UNTRAINED = Architecture(
     embed_dim=96,
     vision=open_clip.CLIPVisionCfg(layers=24, width=128, head_width=64, patch_size=14, image_size=70),
-    text=open_clip.CLIPTextCfg(width=128, heads=2, layers=12),
+    text=_TEXT,
 )
-
-
-# Of the offline backbone: as deep as CLIP's, a quarter of the width of ViT-B's.
-_TEXT = open_clip.CLIPTextCfg(width=128, heads=2, layers=12)
 
 
 def build_untrained(sizes: Architecture, activation: Activation) -> tuple[open_clip.CLIP, str]:

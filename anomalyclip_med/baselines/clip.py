@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from anomalyclip_med.backbones import Backbone
 from anomalyclip_med.baselines.ensemble import PromptEnsemble, text_tower_of
 from anomalyclip_med.baselines.vision import PlainVisionTower
-from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.networks.blocks import DPAMAttention
 from anomalyclip_med.networks.detector import Detector, DetectorOutput
 from anomalyclip_med.networks.maps import Upsampling, abnormal_log_odds
@@ -34,6 +33,9 @@ class PatchwiseCLIP(Detector):
         dpam: what attends to itself in a side path that the patches are taken from in place of CLIP's own, with as many
             blocks as in AnomalyCLIP; the paper's ablation of DPAM alone. The image feature stays CLIP's.
         views: of an image whose maps and scores are averaged.
+
+    Raises:
+        ConfigurationError: an option does not fit the backbone.
     """
 
     default_clip = "ViT-L-14-336/openai"
@@ -50,8 +52,6 @@ class PatchwiseCLIP(Detector):
         dpam: DPAMAttention | str = DPAMAttention.OFF,
         views: Views | None = None,
     ) -> None:
-        if sigma < 0:
-            raise ConfigurationError(f"sigma={sigma} must not be negative")
         vision = PlainVisionTower(backbone.visual, image_size, [-1], dpam)
         super().__init__(backbone, vision, class_name, object_aware=True, views=views)
         self.texts = texts

@@ -28,6 +28,9 @@ class ContextLearner(nn.Module):
         clip: whose frozen text tower reads them.
         context_length: M.
         seed: of their random start (normal, standard deviation 0.02).
+
+    Raises:
+        ConfigurationError: there is no learned vector.
     """
 
     def __init__(self, clip: open_clip.CLIP, context_length: int, seed: int) -> None:
@@ -100,7 +103,7 @@ class CoOp(PatchwiseCLIP):
         features: Features,
         class_names: Sequence[str] | None = None,
         layers: Sequence[int] | None = None,
-        maps: bool = False,
+        maps: bool = True,
     ) -> TrainingOutput:
         """What the loss takes: never a map."""
         text_features = self.text_features_of(class_names)

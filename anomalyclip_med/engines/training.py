@@ -17,8 +17,8 @@ from anomalyclip_med.data.procedural import ProceduralDataset, Settings
 from anomalyclip_med.engines.evaluation import evaluation_items
 from anomalyclip_med.engines.mosaic import draw_mosaics, tile
 from anomalyclip_med.errors import ConfigurationError, ScanError
-from anomalyclip_med.losses import LossTerms, Targets, TrainingOutput
-from anomalyclip_med.networks import Detector, Features
+from anomalyclip_med.losses import LossTerms, Targets
+from anomalyclip_med.networks import Detector, Features, TrainingOutput
 from anomalyclip_med.weights import file_sha256
 
 Item = dict[str, Any]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
@@ -16,9 +16,7 @@ from anomalyclip_med.backbones.tower import build_tower
 from anomalyclip_med.errors import AnomalyClipMedError, ConfigurationError, WeightsError
 from anomalyclip_med.exports.record import KEY, Record
 from anomalyclip_med.exports.seal import EMPTY, check_seal, seal
-from anomalyclip_med.networks import AnomalyCLIP
-from anomalyclip_med.networks.checkpoint import OF_VIEWS
-from anomalyclip_med.networks.views import Views
+from anomalyclip_med.networks import AnomalyCLIP, Views
 
 if TYPE_CHECKING:
     from open_clip.transformer import VisionTransformer
@@ -55,8 +53,8 @@ def assemble(
         interpolation=record.interpolation,
         states=states,
     ).in_precision(precision)
-    settings: dict[str, Any] = record.settings
-    views = Views(**{name: settings.pop(name) for name in OF_VIEWS if name in settings})
+    settings = record.settings
+    views = Views.taken_from(settings)
     detector = AnomalyCLIP(backbone, **settings, prompt_config=record.prompt_config, views=views)
     if len(states) < 2 or states.shape != (len(states), detector.vision.embed_dim):
         raise ConfigurationError(f"the text features have the shape {tuple(states.shape)}")

@@ -34,6 +34,17 @@ def export_detector(detector: Detector, path: str | Path) -> Path:
     Raises:
         ConfigurationError: the suffix is another one, the detector cannot be exported, the folder cannot be written to,
             or a package is missing.
+
+    Examples:
+        >>> from anomalyclip_med import create_model
+        >>> from anomalyclip_med.exports import export_detector
+        >>> detector = create_model("untrained", image_size=70)
+        >>> export_detector(detector, "new/detector.safetensors").stat().st_size / 1e6  # the text tower stays out
+        19.4...
+        >>> export_detector(detector, "detector.pth")
+        Traceback (most recent call last):
+        anomalyclip_med.errors.ConfigurationError: detector.pth: the suffix tells the kind of export: use
+        .safetensors, .onnx, .pt2, .ts
     """
     path = Path(path).expanduser()
     if path.suffix not in _WRITERS:
@@ -61,10 +72,22 @@ def load_detector(path: str | Path, precision: Precision | str = Precision.FLOAT
         path: the file.
         precision: that a compact file is computed in.
 
+    Returns:
+        The detector in evaluation mode, with nothing left to learn.
+
     Raises:
         WeightsError: the file is missing, damaged, changed or of another kind.
         ConfigurationError: the suffix is another one, the precision is not that of the file, or ONNX Runtime is not
             installed.
+
+    Examples:
+        >>> import torch
+        >>> from anomalyclip_med import create_model
+        >>> from anomalyclip_med.exports import export_detector, load_detector
+        >>> detector = create_model("untrained", image_size=28)
+        >>> loaded = load_detector(export_detector(detector, "detector.safetensors"))
+        >>> torch.equal(loaded.text_features, detector.text_features), loaded.describe()["file"], loaded.losses
+        (True, 'detector.safetensors', ())
     """
     path = Path(path).expanduser()
     if path.suffix not in _READERS:

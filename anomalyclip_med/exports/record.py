@@ -41,7 +41,7 @@ class Record:
         model: weights and settings, from the detector's ``describe``.
         image_mean: per-channel mean of images in [0, 1] that is subtracted.
         image_std: per-channel standard deviation that they are divided by.
-        interpolation: of the position embedding.
+        interpolation: of the positional embedding.
         heads: of each block's attention.
         epsilon: of the layer norms.
         warnings: what was assumed or must be known of the weights.

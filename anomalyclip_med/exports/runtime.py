@@ -15,8 +15,7 @@ from anomalyclip_med.backbones.state_dict import read_head
 from anomalyclip_med.errors import ConfigurationError, WeightsError
 from anomalyclip_med.exports.record import KEY, Record
 from anomalyclip_med.exports.seal import check_seal
-from anomalyclip_med.networks import Detector, DetectorOutput, Features
-from anomalyclip_med.networks.views import Views
+from anomalyclip_med.networks import Detector, DetectorOutput, Features, Views
 
 INPUT, SCORE, MAP = "image", "score", "anomaly_map"
 """Names of what goes into an exported file and comes out."""

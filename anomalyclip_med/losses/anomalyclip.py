@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.networks.detector import TrainingOutput
 
 LOCAL_WEIGHT = 4.0
@@ -27,6 +28,13 @@ def global_loss(image_logits: Tensor, labels: Tensor) -> Tensor:
 
     Returns:
         Scalar, mean over the batch.
+
+    Examples:
+        >>> import torch
+        >>> from anomalyclip_med.losses import global_loss
+        >>> undecided = torch.zeros(3, 2)
+        >>> global_loss(undecided, torch.tensor([0, 1, 1]))  # ln 2
+        tensor(0.6931)
     """
     return F.cross_entropy(image_logits, labels)
 
@@ -39,7 +47,18 @@ def local_loss(layer_maps: Tensor, masks: Tensor) -> Tensor:
         masks: (B, H, W), 1 where anomalous and 0 elsewhere.
 
     Returns:
-        Scalar.
+        Scalar, mean over the batch.
+
+    Examples:
+        >>> import torch
+        >>> from anomalyclip_med.losses import local_loss
+        >>> masks = torch.zeros(2, 8, 8)
+        >>> masks[0, :4] = 1
+        >>> right, undecided = masks[None], torch.full((1, 2, 8, 8), 0.5)
+        >>> local_loss(right, masks), local_loss(undecided, masks)
+        (tensor(0.), tensor(1.3154))
+        >>> local_loss(torch.cat([undecided, undecided]), masks)  # of two layers
+        tensor(2.6308)
     """
     # Both Dice losses from their own sums: the complement's, by subtraction, would lose all digits of a small area.
     dice = dice_loss(layer_maps, masks) + dice_loss(1 - layer_maps, 1 - masks)
@@ -55,6 +74,16 @@ def focal_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
     Args:
         probabilities: of the positive class, any shape, in [0, 1].
         targets: 0 or 1, of a shape that broadcasts to the same.
+
+    Returns:
+        Scalar.
+
+    Examples:
+        >>> import torch
+        >>> from anomalyclip_med.losses import focal_loss
+        >>> anomalous = torch.ones(1)
+        >>> [round(focal_loss(torch.tensor([p]), anomalous).item(), 4) for p in (0.0, 0.5, 0.9)]
+        [10.8187, 0.1733, 0.0011]
     """
     target = targets.clamp(_FOCAL_SMOOTHING, 1 - _FOCAL_SMOOTHING)
     sign = 2 * target - 1
@@ -87,6 +116,17 @@ def dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
     Args:
         probabilities: (..., H, W) in [0, 1].
         targets: (..., H, W), 0 or 1.
+
+    Returns:
+        Scalar.
+
+    Examples:
+        >>> import torch
+        >>> from anomalyclip_med.losses import dice_loss
+        >>> lower = torch.zeros(1, 4, 4)
+        >>> lower[:, 2:] = 1
+        >>> dice_loss(lower, lower), dice_loss(1 - lower, lower)  # 1 - 1/17
+        (tensor(0.), tensor(0.9412))
     """
     overlap = (probabilities * targets).sum(dim=(-2, -1))
     total = probabilities.sum(dim=(-2, -1)) + targets.sum(dim=(-2, -1))
@@ -99,6 +139,10 @@ class LossTerms(StrEnum):
     BOTH = "both"
     GLOBAL = "global"
     LOCAL = "local"
+
+    @classmethod
+    def _missing_(cls, value: object) -> LossTerms:
+        raise ConfigurationError(f"loss={value!r} is unknown: choose one of {', '.join(cls)}")
 
 
 class Targets(NamedTuple):
@@ -123,6 +167,22 @@ class AnomalyCLIPLoss(nn.Module):
 
     Args:
         terms: which losses.
+
+    Raises:
+        ConfigurationError: there is no such loss.
+
+    Examples:
+        >>> import torch
+        >>> from anomalyclip_med.losses import AnomalyCLIPLoss, Targets
+        >>> from anomalyclip_med.networks import TrainingOutput
+        >>> undecided = TrainingOutput(image_logits=torch.zeros(2, 2), layer_maps=torch.full((1, 2, 8, 8), 0.5))
+        >>> masks = torch.zeros(2, 8, 8)
+        >>> masks[0, :4] = 1
+        >>> marked = Targets(torch.tensor([1, 0]), masks, known=torch.tensor([True, True]))
+        >>> AnomalyCLIPLoss()(undecided, marked)  # 0.6931 + 4 * 1.3154
+        tensor(5.9547)
+        >>> AnomalyCLIPLoss()(undecided, marked._replace(known=torch.tensor([False, False])))
+        tensor(0.6931)
     """
 
     def __init__(self, terms: LossTerms | str = LossTerms.BOTH) -> None:

@@ -2,10 +2,9 @@
 
 from anomalyclip_med.networks.anomalyclip import AnomalyCLIP, ScoreSource
 from anomalyclip_med.networks.blocks import DPAMAttention
-from anomalyclip_med.networks.checkpoint import LearnedPrompts, load_prompts, read_prompts, save_prompts
+from anomalyclip_med.networks.checkpoint import load_prompts, read_prompts, save_prompts
 from anomalyclip_med.networks.detector import Detector, DetectorOutput, TrainingOutput
 from anomalyclip_med.networks.dpam import DPAMVisionTransformer
-from anomalyclip_med.networks.embeddings import StateEmbeddings
 from anomalyclip_med.networks.prompts import PromptConfig, PromptLearner
 from anomalyclip_med.networks.single_tensor import SingleTensorDetector
 from anomalyclip_med.networks.views import Features, Views
@@ -17,12 +16,10 @@ __all__ = [
     "Detector",
     "DetectorOutput",
     "Features",
-    "LearnedPrompts",
     "PromptConfig",
     "PromptLearner",
     "ScoreSource",
     "SingleTensorDetector",
-    "StateEmbeddings",
     "TrainingOutput",
     "Views",
     "load_prompts",

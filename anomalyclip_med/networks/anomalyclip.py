@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Any
 
@@ -40,12 +41,16 @@ class ScoreSource(StrEnum):
     MAP = "map"
     BOTH = "both"
 
+    @classmethod
+    def _missing_(cls, value: object) -> ScoreSource:
+        raise ConfigurationError(f"score={value!r} is unknown: choose one of {', '.join(cls)}")
+
 
 class AnomalyCLIP(Detector):
     """Zero-shot anomaly detector (Zhou et al., ICLR 2024, arXiv 2310.18961).
 
-    Only the prompts train. Text features are computed once in eval mode and again only when the prompts change. On a
-    backbone without a text tower, two embeddings are learned in place of its features.
+    Only the prompts train. Text features are computed once in evaluation mode and again only when the prompts change.
+    On a backbone without a text tower, two embeddings are learned in place of its features.
 
     Args:
         backbone: the frozen towers.
@@ -65,6 +70,9 @@ class AnomalyCLIP(Detector):
         prompt_config: shape and words of the prompts; only with a text tower.
         seed: of the prompts' random start.
         views: of an image whose maps and scores are averaged.
+
+    Raises:
+        ConfigurationError: an option does not fit the backbone.
     """
 
     method = "AnomalyCLIP"
@@ -88,16 +96,12 @@ class AnomalyCLIP(Detector):
         seed: int = 0,
         views: Views | None = None,
     ) -> None:
-        if sigma < 0:
-            raise ConfigurationError(f"sigma={sigma} must not be negative")
         if not 0 < top_fraction <= 1:
             raise ConfigurationError(f"top_fraction={top_fraction} must lie above 0 and not above 1")
-        if not neighbourhood or not all(side > 0 and side % 2 for side in neighbourhood):
+        if not neighbourhood or not all(isinstance(n, int) and n > 0 and n % 2 for n in neighbourhood):
             raise ConfigurationError(f"neighbourhood={list(neighbourhood)} must hold odd numbers of patches")
         if score is None:
             score = ScoreSource.MAP if backbone.clip is None else ScoreSource.CLASS_TOKEN
-        elif score not in set(ScoreSource):
-            raise ConfigurationError(f"score={score!r} is unknown: choose one of {', '.join(ScoreSource)}")
         learner: PromptLearner | StateEmbeddings | FrozenStates
         vision = DPAMVisionTransformer(
             backbone.visual, image_size, feature_layers, dpam_layers, dpam, backbone.interpolation
@@ -255,7 +259,7 @@ class AnomalyCLIP(Detector):
     def describe(self) -> dict[str, Any]:
         """Weights and settings as plain values, for a result's provenance."""
         config = self.prompt_learner.config
-        return {**super().describe(), "prompt_config": None if config is None else config.to_dict()}
+        return {**super().describe(), "prompt_config": None if config is None else asdict(config)}
 
     def comparable_patches(self, features: Features) -> tuple[Tensor, Upsampling]:
         """The patch features that the texts are compared with, of the DPAM path where there is one."""

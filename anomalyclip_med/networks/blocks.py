@@ -10,6 +10,7 @@ from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 
 from anomalyclip_med.backbones.precision import project_in
+from anomalyclip_med.errors import ConfigurationError
 
 
 class DPAMAttention(StrEnum):
@@ -19,6 +20,10 @@ class DPAMAttention(StrEnum):
     QQ = "qq"
     KK = "kk"
     OFF = "off"
+
+    @classmethod
+    def _missing_(cls, value: object) -> DPAMAttention:
+        raise ConfigurationError(f"dpam={value!r} is unknown: choose one of {', '.join(cls)}")
 
 
 def run_block(

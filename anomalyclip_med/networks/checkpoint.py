@@ -18,6 +18,7 @@ from anomalyclip_med.backbones.state_dict import TensorFile, read_tensor_file
 from anomalyclip_med.errors import ConfigurationError, WeightsError
 from anomalyclip_med.networks.detector import Detector
 from anomalyclip_med.networks.prompts import PromptConfig
+from anomalyclip_med.networks.views import VIEW_OPTIONS
 from anomalyclip_med.weights import file_sha256, verify
 
 FORMAT = "anomalyclip_med.prompts"
@@ -36,7 +37,6 @@ SETTINGS: dict[str, type | tuple[type, ...]] = {
     "skip_background": bool,
 }
 """What our files record of a detector, with the types that the values may have."""
-OF_VIEWS = ("flip", "scales", "skip_background")
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,13 @@ _LAYOUTS = {
         container=None,
         learned={"ctx": 2},
         complete=({"ctx"},),
-        settings=("image_size", "sigma", "class_name", *OF_VIEWS),
+        settings=("image_size", "sigma", "class_name", *VIEW_OPTIONS),
     ),
     "VAND": _Layout(
         container="trainable_linearlayer",
         learned={r"fc\.\d+\.weight": 2, r"fc\.\d+\.bias": 1},
         complete=({"fc.0.weight", "fc.0.bias"},),
-        settings=("image_size", "feature_layers", "class_name", *OF_VIEWS),
+        settings=("image_size", "feature_layers", "class_name", *VIEW_OPTIONS),
     ),
 }
 _MAX_BYTES = 256 * 2**20
@@ -153,6 +153,15 @@ def read_prompts(path: str | Path, words: PromptConfig | None = None, method: st
     Raises:
         WeightsError: the file is missing, damaged, unsafe, of another method, or holds anything else.
         ConfigurationError: the method learns nothing.
+
+    Examples:
+        >>> from anomalyclip_med.networks import read_prompts
+        >>> from anomalyclip_med.weights import resolve_prompts
+        >>> prompts = read_prompts(resolve_prompts("offline"))  # those that come with the package
+        >>> prompts.backbone_name, prompts.settings["image_size"], prompts.settings["feature_layers"]
+        ('offline', 224, [7, 8, 9, 10])
+        >>> sorted((name, tuple(tensor.shape)) for name, tensor in prompts.tensors.items())
+        [('abnormal', (384,)), ('normal', (384,))]
     """
     path = Path(path)
     if method not in _LAYOUTS:
@@ -182,8 +191,23 @@ def read_prompts(path: str | Path, words: PromptConfig | None = None, method: st
 def load_prompts(detector: Detector, prompts: LearnedPrompts) -> None:
     """Copy what was learned into a detector of the same method and configuration.
 
+    Args:
+        detector: whose learned tensors are overwritten; it takes over the prompts' name, SHA-256 and whether they have
+            been trained, and gets a warning where it cannot be told which CLIP they were learned with.
+        prompts: from :func:`read_prompts`.
+
     Raises:
         WeightsError: the prompts were trained with another CLIP, or their shapes do not fit.
+
+    Examples:
+        >>> from anomalyclip_med import create_model
+        >>> from anomalyclip_med.networks import load_prompts, read_prompts, save_prompts
+        >>> detector = create_model("untrained", image_size=70)
+        >>> save_prompts(detector, "start.safetensors")
+        >>> _ = detector.learned()["ctx_pos"].data.zero_()  # in place of a training
+        >>> load_prompts(detector, read_prompts("start.safetensors"))
+        >>> detector.learned()["ctx_pos"].std(), detector.describe()["prompts"]
+        (tensor(0.0..., grad_fn=<StdBackward0>), 'start.safetensors')
     """
     detector.warnings += prompts.check_backbone(detector.backbone_name, detector.backbone_sha256)
     learned = detector.learned()
@@ -207,6 +231,20 @@ def save_prompts(detector: Detector, path: str | Path) -> None:
     """Write what the detector has learned as safetensors.
 
     The metadata hold the method, the prompts' configuration, the detector's settings and the CLIP's name and SHA-256.
+
+    Args:
+        detector: of any method; set its ``prompts_trained`` after a training of your own.
+        path: of the file, in a folder that is there.
+
+    Examples:
+        >>> from anomalyclip_med import create_model
+        >>> from anomalyclip_med.networks import read_prompts, save_prompts
+        >>> detector = create_model("untrained", image_size=70, prompt_config={"class_name": "brain"})
+        >>> detector.prompts_trained = True
+        >>> save_prompts(detector, "brain.safetensors")
+        >>> prompts = read_prompts("brain.safetensors")
+        >>> prompts.trained, prompts.settings["image_size"], prompts.config.words
+        (True, 70, ('brain.', 'damaged brain.'))
     """
     metadata = {
         "format": FORMAT,

@@ -70,7 +70,7 @@ class Detector(nn.Module, ABC):
         backbone_activation: of its MLPs.
         backbone_trained: false only for random weights.
         precision: of the products of the vision tower's blocks.
-        backbone_interpolation: of its position embedding.
+        backbone_interpolation: of its positional embedding, ``bilinear`` or ``bicubic``.
         prompts_name: file that the learned tensors were read from, or None.
         prompts_sha256: of it.
         prompts_trained: whether they have been trained.
@@ -314,7 +314,7 @@ class Detector(nn.Module, ABC):
     def text_features(self) -> Tensor:
         """(1 + states, E): the normal and the abnormal text features of ``class_name``, L2-normalised.
 
-        Differentiable in training mode; cached and without gradient in eval mode.
+        Differentiable in training mode; cached and without gradient in evaluation mode.
         """
         return self._of_classes([self.class_name])[0]
 
@@ -350,7 +350,7 @@ class Detector(nn.Module, ABC):
             self._text_rows |= {name: len(self._text_rows) + i for i, name in enumerate(new)}
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to training or eval mode; eval mode computes the text features if what they depend on has changed."""
+        """Switch to training or evaluation mode; the latter brings the text features up to date."""
         super().train(mode)
         if not mode:
             _ = self.text_features

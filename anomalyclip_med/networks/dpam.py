@@ -27,14 +27,17 @@ def dpam_blocks(dpam_layers: int | Sequence[int], depth: int) -> range:
     Args:
         dpam_layers: how many of the last blocks, or the (first, last) block.
         depth: number of blocks of the transformer.
+
+    Raises:
+        ConfigurationError: they are not blocks of the transformer.
     """
-    first, last = (depth - dpam_layers + 1, depth) if isinstance(dpam_layers, int) else tuple(dpam_layers)
-    if not 1 <= first <= last <= depth:
+    pair = (depth - dpam_layers + 1, depth) if isinstance(dpam_layers, int) else tuple(dpam_layers)
+    if len(pair) != 2 or not all(isinstance(n, int) for n in pair) or not 1 <= pair[0] <= pair[1] <= depth:
         raise ConfigurationError(
             f"dpam_layers={dpam_layers!r} does not fit a transformer of {depth} blocks: give the number of last "
             f"blocks (1 to {depth}) or a (first, last) pair; dpam='off' switches the side path off"
         )
-    return range(first, last + 1)
+    return range(pair[0], pair[1] + 1)
 
 
 class DPAMVisionTransformer(VisionTower):
@@ -68,11 +71,7 @@ class DPAMVisionTransformer(VisionTower):
         self.feature_layers = self.blocks(feature_layers)
         if dpam_layers is None:
             dpam_layers = self.depth - self.quarters()[0] + 1
-        try:
-            self.dpam = DPAMAttention(dpam)
-        except ValueError:
-            choices = ", ".join(DPAMAttention)
-            raise ConfigurationError(f"dpam={dpam!r} is unknown: choose one of {choices}") from None
+        self.dpam = DPAMAttention(dpam)
         self.dpam_blocks = range(0) if self.dpam is DPAMAttention.OFF else dpam_blocks(dpam_layers, self.depth)
 
     @torch.no_grad()

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
+from anomalyclip_med.errors import ConfigurationError
+
 TEMPERATURE = 0.07
 """Of every softmax over (normal, abnormal); the paper's, not CLIP's learned logit scale."""
 
@@ -70,10 +72,15 @@ class Upsampling(nn.Module):
         size: S, pixels along each side of the maps.
         sigma: of the Gaussian in pixels; 0 for none.
         align_corners: as in PyTorch's ``interpolate``.
+
+    Raises:
+        ConfigurationError: sigma is negative, or larger than the maps.
     """
 
     def __init__(self, grids: Sequence[int], size: int, sigma: float = 0.0, align_corners: bool = False) -> None:
         super().__init__()
+        if not 0 <= sigma <= size:  # of a stranger's file it may be NaN, or ask for a kernel of gigabytes
+            raise ConfigurationError(f"sigma={sigma} must not be negative, nor above the {size} pixels of the image")
         self.grids = tuple(grids)
         smooth = smoothing_matrix(size, sigma)
         for grid in self.grids:

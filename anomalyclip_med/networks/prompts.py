@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import open_clip
@@ -33,6 +33,16 @@ class PromptConfig:
         normal: words of the normal prompt, with ``{}`` for the class name.
         abnormal: words of the abnormal prompt, likewise; or of several, such as three grades of damage, whose
             probabilities are added. They share the learned vectors, and differ in their words alone.
+
+    Raises:
+        ConfigurationError: a value does not fit.
+
+    Examples:
+        >>> from anomalyclip_med.networks import PromptConfig
+        >>> PromptConfig().words
+        ('object.', 'damaged object.')
+        >>> PromptConfig(class_name="skin", normal="healthy {}", abnormal=["red {}", "scaly {}"]).words
+        ('healthy skin.', 'red skin.', 'scaly skin.')
     """
 
     context_length: int = 12
@@ -82,10 +92,6 @@ class PromptConfig:
             raise ConfigurationError(f"prompt_config: unknown {', '.join(sorted(unknown))}")
         return cls(**values)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a checkpoint's metadata."""
-        return asdict(self)
-
 
 class PromptLearner(nn.Module):
     """Learned prompt vectors and the frozen text tower that turns them into text features.
@@ -98,6 +104,9 @@ class PromptLearner(nn.Module):
         clip: the CLIP whose text tower reads the prompts; its modules are used in place, nothing is copied.
         config: shape and words.
         seed: of the random start of the vectors (normal, standard deviation 0.02).
+
+    Raises:
+        ConfigurationError: the prompts do not fit the text tower.
     """
 
     words: Tensor

@@ -20,6 +20,16 @@ class SingleTensorDetector(nn.Module):
 
     Args:
         detector: the detector to wrap.
+
+    Examples:
+        >>> import torch
+        >>> from anomalyclip_med import create_model
+        >>> from anomalyclip_med.networks import SingleTensorDetector
+        >>> network = SingleTensorDetector(create_model("untrained", image_size=70))
+        >>> rgb = torch.rand(2, 3, 70, 70)
+        >>> anomaly_map, score = network(rgb).unbind(dim=1)
+        >>> anomaly_map.shape, torch.equal(score[:, 0, 0], score[:, 69, 69])
+        (torch.Size([2, 70, 70]), True)
     """
 
     mean: Tensor

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, Self
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,6 +14,8 @@ from anomalyclip_med.errors import ConfigurationError
 
 Features = dict[str, Tensor]
 """What the frozen vision tower makes of images: named tensors, batch first."""
+LARGEST = 4096
+"""Side of an image in pixels: a file of prompts may record any, and memory grows with its square."""
 
 
 class View(NamedTuple):
@@ -65,6 +67,15 @@ class Views:
 
     Raises:
         ConfigurationError: a scale is no positive number.
+
+    Examples:
+        >>> from anomalyclip_med.networks import Views
+        >>> for view in Views(flip=True, scales=[1.5]).of(518, patch=14):
+        ...     print(view)
+        View(size=None, mirrored=False)
+        View(size=None, mirrored=True)
+        View(size=784, mirrored=False)
+        View(size=784, mirrored=True)
     """
 
     flip: bool = False
@@ -76,6 +87,11 @@ class Views:
             raise ConfigurationError(f"scales={self.scales!r} must be positive numbers")
         object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales if scale != 1))
 
+    @classmethod
+    def taken_from(cls, options: dict[str, Any]) -> Self:
+        """Those that a detector's options name, which are taken out of them."""
+        return cls(**{name: options.pop(name) for name in VIEW_OPTIONS if name in options})
+
     def of(self, image_size: int, patch: int) -> tuple[View, ...]:
         """All of them; the first is the image as it is.
 
@@ -84,8 +100,10 @@ class Views:
             patch: side of a patch in pixels.
 
         Raises:
-            ConfigurationError: two scales come to the same size, or one to none.
+            ConfigurationError: two scales come to the same size, or one to none or to more than `LARGEST`.
         """
+        if any(image_size * scale > LARGEST for scale in self.scales):
+            raise ConfigurationError(f"scales={list(self.scales)} of {image_size} pixels exceed the limit of {LARGEST}")
         sizes = [round(image_size * scale / patch) * patch for scale in self.scales]
         if len({0, image_size, *sizes}) != len(sizes) + 2:
             raise ConfigurationError(
@@ -99,3 +117,7 @@ class Views:
         """What differs from the image as it is alone, as plain values."""
         chosen = {"flip": self.flip, "scales": list(self.scales), "skip_background": self.skip_background}
         return {name: value for name, value in chosen.items() if value}
+
+
+VIEW_OPTIONS = tuple(field.name for field in fields(Views))
+"""Options of every detector that say which views it scores."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.networks.background import DARK
+from anomalyclip_med.networks.views import LARGEST
 
 
 def resize_positional_embedding(embedding: Tensor, grid: int, interpolation: str, antialias: bool = False) -> Tensor:
@@ -28,6 +29,9 @@ def resize_positional_embedding(embedding: Tensor, grid: int, interpolation: str
 
     Returns:
         (1 + grid * grid, D).
+
+    Raises:
+        ConfigurationError: the patches of the embedding make no square.
     """
     patches = embedding.shape[0] - 1
     old = round(patches**0.5)
@@ -74,6 +78,8 @@ class VisionTower(nn.Module):
             raise ConfigurationError(
                 f"image_size={image_size} is not a multiple of the patch size {patch}: use {below} or {below + patch}"
             )
+        if image_size > LARGEST:
+            raise ConfigurationError(f"image_size={image_size} exceeds the limit of {LARGEST} pixels")
         self.image_size = image_size
         self.grid = image_size // patch
         self.depth = len(visual.transformer.resblocks)
@@ -151,7 +157,8 @@ class VisionTower(nn.Module):
         """
         if layers is None:
             layers = self.quarters()
-        numbers = sorted({layer + self.depth + 1 if layer < 0 else layer for layer in layers})
+        whole = all(isinstance(layer, int) for layer in layers)
+        numbers = sorted({layer + self.depth + 1 if layer < 0 else layer for layer in layers}) if whole else []
         if not numbers or not all(1 <= number <= self.depth for number in numbers):
             raise ConfigurationError(
                 f"feature_layers={list(layers)} does not fit a transformer of {self.depth} blocks: "

@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from anomalyclip_med import create_model
 from anomalyclip_med.backbones import load_clip, offline
@@ -232,6 +232,26 @@ def test_fetching_runs_pip_once(offline_cache: Path, tmp_path: Path, monkeypatch
     path.write_bytes(b"damaged")
     with pytest.raises(WeightsError, match="delete it and run"):
         load_clip("offline")
+
+
+def test_two_processes_may_convert_at_once(tmp_path: Path, monkeypatch) -> None:
+    """The second begins and ends while the first writes."""
+    monkeypatch.setenv("ANOMALYCLIP_MED_CACHE", str(tmp_path))
+    waiting = ["second"]
+
+    def read(wheel: Path) -> dict[str, torch.Tensor]:
+        return {"wheel": torch.full((3,), float(wheel.name == "second"))}
+
+    def save(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+        save_file(tensors, path, metadata)
+        if waiting:
+            offline._convert(Path(waiting.pop()))
+
+    monkeypatch.setattr(offline, "read_wheel", read)
+    monkeypatch.setattr(offline, "save_file", save)
+    offline._convert(Path("first"))
+    (converted,) = (tmp_path / "backbones").iterdir()
+    assert load_file(converted)["wheel"].tolist() == [0, 0, 0]
 
 
 def test_fetching_without_a_network_says_what_to_do(tmp_path: Path, monkeypatch) -> None:

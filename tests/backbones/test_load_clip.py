@@ -335,6 +335,9 @@ def test_no_state_dict(tmp_path, content):
             json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {"mean": [1, 2]}}),
             "three numbers are needed",
         ),
+        (json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {"mean": [0, 0, float("nan")]}}), "three numbers"),
+        (json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {"std": [1, 0, 1]}}), "must be above 0"),
+        (json.dumps({"model_cfg": CONFIG, "preprocess_cfg": [1]}), "preprocess_cfg is no object"),
         (json.dumps({"model_cfg": {**CONFIG, "embed_dim": "wide"}}), "embed_dim is 'wide'"),
         (
             json.dumps({"model_cfg": {**CONFIG, "text_cfg": {"layers": 10**9}}}),
@@ -374,13 +377,14 @@ def test_no_network(monkeypatch, tmp_path):
         raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr("urllib.request.urlopen", fail)
+    monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(WeightsError) as caught:
-        load_clip("ViT-L-14-336/openai", cache_dir=tmp_path)
+        load_clip("ViT-L-14-336/openai")
     message = str(caught.value)
     assert "\n" not in message
     for part in (
         "https://openaipublic.azureedge.net/clip/models/3035c92b",
-        str(tmp_path / "ViT-L-14-336px.pt"),
+        str(tmp_path / ".cache" / "clip" / "ViT-L-14-336px.pt"),
         "clip=/path/to/ViT-L-14-336px.pt",
         "no route to host",
     ):

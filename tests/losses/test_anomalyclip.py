@@ -13,16 +13,10 @@ from monai.losses import DiceLoss, FocalLoss
 from safetensors.torch import load_file
 
 from anomalyclip_med import create_model
-from anomalyclip_med.losses import (
-    LOCAL_WEIGHT,
-    AnomalyCLIPLoss,
-    Targets,
-    TrainingOutput,
-    dice_loss,
-    focal_loss,
-    global_loss,
-    local_loss,
-)
+from anomalyclip_med.errors import ConfigurationError
+from anomalyclip_med.losses import AnomalyCLIPLoss, Targets, dice_loss, focal_loss, global_loss, local_loss
+from anomalyclip_med.losses.anomalyclip import LOCAL_WEIGHT
+from anomalyclip_med.networks import TrainingOutput
 
 from ..conftest import snippets
 
@@ -107,6 +101,11 @@ def test_the_terms_add_up_with_the_authors_weight(batch) -> None:
     assert parts["global"] == pytest.approx(global_loss(output.image_logits, targets.labels).item())
     assert parts["local"] == pytest.approx(4 * local_loss(output.layer_maps, targets.masks).item())
     assert parts["both"] == pytest.approx(parts["global"] + parts["local"])
+
+
+def test_an_unknown_loss_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="loss='dice' is unknown: choose one of both, global, local"):
+        AnomalyCLIPLoss("dice")
 
 
 def test_an_unmarked_image_adds_nothing_to_the_local_loss_and_halves_give_the_whole(batch) -> None:

@@ -99,6 +99,7 @@ def test_scales_average_the_maps_and_leave_the_score(small_clip: Path, images, m
         ([1.5, 1.51], "must differ from each other"),
         ([1.1], "from the image's own size"),
         ([0.1], "from 0"),
+        ([1e308], "exceed the limit of 4096"),
         ([-1.0], "positive numbers"),
         (["2"], "positive numbers"),
     ],

@@ -140,7 +140,7 @@ def calibrate(results: Iterable[str | Path]) -> Calibration:
     pixels = np.zeros(_BINS, dtype=np.int64)
     modalities: set[str] = set()
     first: dict[str, Any] | None = None
-    folders = [Path(folder).resolve() for folder in results]
+    folders = [Path(folder).expanduser().resolve() for folder in results]
     if len(set(folders)) < len(folders):
         raise ConfigurationError("a folder is named twice: each normal study counts once")
     for folder in folders:
@@ -206,7 +206,7 @@ def write_calibration(path: str | Path, calibration: Calibration) -> None:
         "pixels": calibration.pixels.tolist(),
     }
     try:
-        Path(path).write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
+        Path(path).expanduser().write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be written ({error.strerror})") from None
 

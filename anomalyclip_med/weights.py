@@ -25,6 +25,7 @@ from anomalyclip_med.errors import WeightsError
 _RAW_GITHUB = "https://raw.githubusercontent.com"
 _CHUNK = 2**20
 _MAX_CHECKPOINT = 2**28  # the published ones have about a tenth of it
+_TIMEOUT_SECONDS = 30  # without an answer, after which the server counts as unreachable
 _OPENAI_VIT_L_14_336 = "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"
 SHIPPED = "offline"
 """Name of the prompts that the package brings; `tools/train_offline_prompts.py` makes them."""
@@ -145,12 +146,6 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def is_lfs_pointer(path: Path) -> bool:
-    """Whether a file only names its content, which Git LFS has not brought yet."""
-    with path.open("rb") as stream:
-        return stream.read(len(_LFS_POINTER)) == _LFS_POINTER
-
-
 def fetch(name: str, directory: Path | None = None, *, base_url: str = _RAW_GITHUB) -> Path:
     """Download a registered checkpoint, unless the verified file is there already.
 
@@ -200,7 +195,7 @@ def verify(name_or_path: str | Path, directory: Path | None = None) -> Verificat
             return Verification(FileState.OK, path, entry, f"{path}: {entry.name}, trained on {entry.trained_on}")
     if checkpoint:
         return Verification(FileState.WRONG, path, checkpoint, _mismatch(path, blob_id, checkpoint))
-    what = "a Git LFS pointer, not the file itself" if is_lfs_pointer(path) else f"Git blob id {blob_id}"
+    what = "a Git LFS pointer, not the file itself" if _is_lfs_pointer(path) else f"Git blob id {blob_id}"
     detail = f"{path}: {what}: none of the registered checkpoints ({', '.join(_REGISTRY)})"
     return Verification(FileState.WRONG, path, None, detail)
 
@@ -239,7 +234,6 @@ def download(
     *,
     verify: Callable[[Path], None],
     max_bytes: int = 2**32,
-    timeout: float = 30.0,
 ) -> Path:
     """Download a file, whole and verified or not at all.
 
@@ -251,7 +245,6 @@ def download(
         target: The file to write; its folder is made.
         verify: Raises a WeightsError for a file that is not the wanted one; that file is then deleted.
         max_bytes: The most that is accepted.
-        timeout: Seconds without an answer after which the server counts as unreachable.
 
     Returns:
         The target.
@@ -264,7 +257,7 @@ def download(
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _receive(url, part, max_bytes, timeout)
+        _receive(url, part, max_bytes)
     except urllib.error.HTTPError as error:
         raise WeightsError(f"{url}: the server answers {error.code} ({error.reason}); {_by_hand(target)}") from error
     except (OSError, http.client.HTTPException) as error:
@@ -277,18 +270,18 @@ def download(
     return part.replace(target)
 
 
-def _receive(url: str, part: Path, max_bytes: int, timeout: float) -> None:
+def _receive(url: str, part: Path, max_bytes: int) -> None:
     """Bring the rest, or all, of an address into the partial file."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        response = urllib.request.urlopen(request, timeout=timeout)
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not have:
             raise
         # The partial file is no beginning of this one, or already whole: cheaper to start again than to tell.
         part.unlink()
-        _receive(url, part, max_bytes, timeout)
+        _receive(url, part, max_bytes)
         return
     with response:
         _require_http(response.url)  # it may have been redirected
@@ -342,11 +335,17 @@ def _require_blob(path: Path, checkpoint: PromptCheckpoint) -> None:
 
 
 def _mismatch(path: Path, blob_id: str, checkpoint: PromptCheckpoint) -> str:
-    pointer = "a Git LFS pointer, not the file itself; " if is_lfs_pointer(path) else ""
+    pointer = "a Git LFS pointer, not the file itself; " if _is_lfs_pointer(path) else ""
     return (
         f"{path}: {pointer}not the registered {checkpoint.name}: its Git blob id is {blob_id}, expected "
         f"{checkpoint.blob_id}; get it anew with: {_fetch_command(checkpoint)}"
     )
+
+
+def _is_lfs_pointer(path: Path) -> bool:
+    """Whether a file only names its content, which Git LFS has not brought yet."""
+    with path.open("rb") as stream:
+        return stream.read(len(_LFS_POINTER)) == _LFS_POINTER
 
 
 def _fetch_command(checkpoint: PromptCheckpoint) -> str:

@@ -52,7 +52,9 @@ def scans(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *command: Any) -> str:
-    return subprocess.run([str(part) for part in command], cwd=folder, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        [str(part) for part in command], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout
 
 
 def scores(folder: Path) -> list[float]:

@@ -2,8 +2,7 @@
 
 from anomalyclip_med.data.datalist import datalist_name
 from anomalyclip_med.engines.batches import BatchProgress, BatchShares
-from anomalyclip_med.engines.evaluation import evaluation_items
-from anomalyclip_med.engines.feature_cache import CachedFeatures, cached
+from anomalyclip_med.engines.feature_cache import cached
 from anomalyclip_med.engines.handlers import ScanWriter, SliceProgress, make_output_dir
 from anomalyclip_med.engines.metrics import MetricsWriter
 from anomalyclip_med.engines.overrides import check_overrides
@@ -11,7 +10,6 @@ from anomalyclip_med.engines.references import remember
 from anomalyclip_med.engines.resume import Resume
 from anomalyclip_med.engines.training import (
     LabelledImages,
-    ProceduralImages,
     PromptTraining,
     choose_loss,
     prepare_batch,
@@ -32,10 +30,8 @@ from anomalyclip_med.engines.training_handlers import (
 __all__ = [
     "BatchProgress",
     "BatchShares",
-    "CachedFeatures",
     "LabelledImages",
     "MetricsWriter",
-    "ProceduralImages",
     "PromptTraining",
     "PromptsWriter",
     "Resume",
@@ -47,7 +43,6 @@ __all__ = [
     "check_overrides",
     "choose_loss",
     "datalist_name",
-    "evaluation_items",
     "make_output_dir",
     "make_schedule",
     "prepare_batch",

@@ -34,6 +34,16 @@ class BatchShares(Sampler[list[int]]):
 
     Raises:
         ConfigurationError: a batch has fewer images than pieces.
+
+    Examples:
+        >>> from anomalyclip_med.engines import BatchShares
+        >>> list(BatchShares(5, batch_size=4))
+        [[4, 0, 1, 3], [2]]
+        >>> first, second = (BatchShares(5, batch_size=4, rank=rank, ranks=2) for rank in range(2))
+        >>> list(first), list(second)
+        ([[4, 0], [2]], [[1, 3], [2]])
+        >>> first.weight(1), second.weight(1)  # the last image counts once
+        (2.0, 0.0)
     """
 
     def __init__(

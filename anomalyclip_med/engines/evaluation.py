@@ -15,6 +15,14 @@ from anomalyclip_med.errors import ScanError
 def evaluation_items(datalist: str | Path, root: str | Path, section: str = "test") -> list[dict[str, Any]]:
     """Entries of a data list as items of a MONAI ``Dataset``: image and mask opened as scans of one slice.
 
+    Args:
+        datalist: see :func:`anomalyclip_med.data.datalist.read_datalist`.
+        root: folder that its paths are relative to.
+        section: which list.
+
+    Returns:
+        The entries with a scan under ``image``, a list of scans or None under ``mask``, and ``name`` and ``slice``.
+
     Raises:
         ConfigurationError: the data list is wrong.
         ScanError: an image or a mask is not a readable 2-D image, or a mask has another size than its image.

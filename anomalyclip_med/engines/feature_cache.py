@@ -142,7 +142,30 @@ def cached(
     dtype: str = "float32",
     **preprocessing: Any,
 ) -> Dataset[Item] | None:
-    """The images, or where a cache is wanted their features; None stays None."""
+    """The images, or where a cache is wanted their features, see :class:`CachedFeatures`.
+
+    Args:
+        images: what to encode; None stays None.
+        network: encodes them.
+        device: that the network is on.
+        where: ``memory``, or a folder; None for no cache.
+        dtype: ``float32``, which changes nothing; or ``float16``, half the room.
+        preprocessing: settings of the run that change an image beside the detector's, such as the window.
+
+    Raises:
+        ConfigurationError: the type is unknown, or the folder cannot be written to.
+
+    Examples:
+        >>> from anomalyclip_med import create_model
+        >>> from anomalyclip_med.engines import PromptTraining, cached, training_images
+        >>> images = training_images("", "", "", dict, procedural=2, size=42)
+        >>> network = PromptTraining(create_model("untrained", image_size=42, feature_layers=24))
+        >>> kept = cached(images, network, "cpu", where="features", dtype="float16")
+        >>> {name: tuple(values.shape) for name, values in kept[0]["features"].items()}
+        {'image_features': (96,), 'patch_features': (1, 9, 96)}
+        >>> len(list(Path("features").iterdir()))
+        2
+    """
     if images is None or where is None:
         return images
     return CachedFeatures(images, network, device, where, dtype, **preprocessing)

@@ -68,8 +68,18 @@ def make_output_dir(path: str | Path) -> None:
 
     What a killed run left half-written there is removed.
 
+    Args:
+        path: of the folder.
+
     Raises:
         ConfigurationError: it cannot be made or written to.
+
+    Examples:
+        >>> from anomalyclip_med.engines import make_output_dir
+        >>> Path("results").touch()
+        >>> make_output_dir("results/today")
+        Traceback (most recent call last):
+        anomalyclip_med.errors.ConfigurationError: results/today: results cannot be written there (Not a directory)
     """
     folder = Path(path).expanduser()
     try:

@@ -33,7 +33,7 @@ from anomalyclip_med.studies import published_figures
 
 METRICS = ("pixel_auroc", "pixel_aupro", "image_auroc", "image_ap", "pixel_aupro_reference")
 """Those of the reference's tables, in their order, and its own AUPRO, which published figures are compared with."""
-MORE_METRICS = ("pixel_ap", "pixel_f1_max", "image_f1_max")
+_MORE_METRICS = ("pixel_ap", "pixel_f1_max", "image_f1_max")
 GROUP_METRICS = ("group_auroc", "group_ap", "group_f1_max")
 _SHORT = {"average_precision": "ap"}
 _CURVE_POINTS = 2000
@@ -193,7 +193,7 @@ class MetricsWriter:
 
     def _write(self, measured: dict[str, _Measured]) -> None:
         classes = {name: m.record for name, m in measured.items()}
-        metrics = [*METRICS, *MORE_METRICS, *GROUP_METRICS]
+        metrics = [*METRICS, *_MORE_METRICS, *GROUP_METRICS]
         known = {m: [c[m] for c in classes.values() if c.get(m) is not None] for m in metrics}
         mean = {m: float(np.mean(values)) if values else None for m, values in known.items()}
         # Others than these cannot be compared.

@@ -28,6 +28,12 @@ def check_overrides() -> None:
     Raises:
         ConfigurationError: names the keys without effect and the nearest ones that have one.
         RuntimeError: no bundle is running.
+
+    Examples:
+        >>> from anomalyclip_med.bundle import run_bundle
+        >>> run_bundle("anomalyclip_zero_shot", ["inference.json"], windwo="brain")  # its initialize calls this
+        Traceback (most recent call last):
+        anomalyclip_med.errors.ConfigurationError: unknown option: windwo (did you mean window?). This run reads ...
     """
     workflow = _running_workflow()
     config = workflow.parser.config

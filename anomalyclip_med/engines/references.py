@@ -41,6 +41,18 @@ def remember(
     Raises:
         ConfigurationError: there is no image, or more than `MOST_IMAGES`; or the method takes none.
         ScanError: a path does not exist, or a file cannot be read.
+
+    Examples:
+        >>> import numpy as np
+        >>> from PIL import Image
+        >>> from anomalyclip_med import create_model
+        >>> from anomalyclip_med.engines import remember
+        >>> from anomalyclip_med.transforms import LoadSliced
+        >>> Image.fromarray(np.zeros((80, 80), np.uint8)).save("normal.png")
+        >>> detector = create_model("untrained", image_size=42)
+        >>> remember(detector, "normal.png", LoadSliced("image"), "cpu")
+        >>> len(detector.references), detector.memory.patches.shape  # (layers, patches, width)
+        (1, torch.Size([4, 9, 96]))
     """
     if references is None:
         return

@@ -26,6 +26,7 @@ class Resume:
     MONAI's ``CheckpointSaver`` writes in place, so that a run killed at that moment could not go on: here a file is
     complete before it takes the place of the last one. Saved is what changes: prompts, optimiser, schedule, the scale
     of mixed precision, the trainer's state with the losses so far, and the random generator's; never the CLIP.
+    The first process alone saves and reads; the others, maybe on nodes that do not see its files, get what it read.
 
     Args:
         network: whose prompts are trained.
@@ -34,8 +35,6 @@ class Resume:
         output_dir: folder of ``checkpoint.pt``.
         settings: that must be the same to go on.
         save_interval: iterations between checkpoints; there is always one after each epoch.
-
-    The first process alone saves and reads; the others, maybe on nodes that do not see its files, get what it read.
 
     Raises:
         ConfigurationError: (when training starts) the folder holds the checkpoint of a run with other settings, or what

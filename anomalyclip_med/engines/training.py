@@ -38,6 +38,10 @@ class LabelledImages(torch.utils.data.Dataset[Item]):
         mosaic: share of the images in whose place four of their class stand, see :mod:`.mosaic`; chosen by the seed.
         seed: of these choices.
 
+    Attributes:
+        labels: those that occur, of 0 (normal) and 1 (anomalous).
+        marked: whether an anomalous image has a mask.
+
     Raises:
         ConfigurationError: the data list is wrong, or has fewer images of a class and label.
         ScanError: an image or a mask is not a readable 2-D image, or a mask has another size than its image.
@@ -148,7 +152,8 @@ class ProceduralImages(torch.utils.data.Dataset[Item]):
         length: items.
         seed: of the set.
         size: side in pixels.
-        settings: what is drawn and how often.
+        settings: fields of :class:`~anomalyclip_med.data.procedural.Settings`, what is drawn and how often, that differ
+            from the default.
     """
 
     labels = frozenset({0, 1})
@@ -191,8 +196,33 @@ def training_images(
 ) -> LabelledImages | ProceduralImages:
     """Images of a data list's section, or ``procedural`` drawn ones where that is above 0.
 
+    Args:
+        datalist: see :class:`LabelledImages`, as of the next three.
+        root: likewise.
+        section: likewise.
+        transform: likewise.
+        procedural: drawn images; 0 for those of the data list.
+        seed: of what is drawn or chosen.
+        size: side of drawn images in pixels.
+        settings: of drawn images: what differs from the default, see
+            :class:`~anomalyclip_med.data.procedural.Settings`.
+        few_shot: see :class:`LabelledImages`.
+        mosaic: likewise.
+
     Raises:
         ConfigurationError: few or mosaics of the drawn images are asked for; or see :class:`LabelledImages`.
+        ScanError: see :class:`LabelledImages`.
+
+    Examples:
+        >>> from monai.transforms import Compose
+        >>> from anomalyclip_med.data.procedural import write_folder
+        >>> from anomalyclip_med.engines import training_images
+        >>> from anomalyclip_med.transforms import LoadMaskd, LoadSliced, ResizeSliced
+        >>> datalist = write_folder(Path("drawn"), 4, size=40)
+        >>> transform = Compose([LoadSliced("image"), ResizeSliced("image", 28), LoadMaskd("mask", 28)])
+        >>> images = training_images(datalist, "drawn", "training", transform)
+        >>> len(images), images[0]["image"].shape, images[0]["mask"].shape, images[0]["label"]
+        (4, torch.Size([3, 28, 28]), torch.Size([1, 28, 28]), 1)
     """
     if not procedural:
         return LabelledImages(datalist, root, section, transform, few_shot, mosaic, seed)
@@ -216,6 +246,17 @@ def choose_loss(
     Raises:
         ConfigurationError: the detector does not learn, or not by this loss; or the local loss alone on images without
             masks.
+
+    Examples:
+        >>> from anomalyclip_med import create_model
+        >>> from anomalyclip_med.engines import choose_loss, training_images
+        >>> images = training_images("", "", "", dict, procedural=2, size=42)
+        >>> detector = create_model("untrained", image_size=42)
+        >>> choose_loss("auto", detector, images)
+        (<LossTerms.BOTH: 'both'>, [])
+        >>> choose_loss("dice", detector, images)
+        Traceback (most recent call last):
+        anomalyclip_med.errors.ConfigurationError: loss='dice' is unknown: choose one of auto, both, global, local
     """
     if not detector.losses:
         raise ConfigurationError(f"{detector.file_name or detector.method} learns nothing: it scores as it is")
@@ -316,8 +357,20 @@ class PromptTraining(nn.Module):
 def use_amp(mixed_precision: bool, device: torch.device | str) -> bool:
     """Whether MONAI's trainer is to compute in mixed precision.
 
+    Args:
+        mixed_precision: whether it is asked for.
+        device: to train on.
+
     Raises:
         ConfigurationError: it is asked for elsewhere than on an NVIDIA GPU: MONAI's engines autocast there only.
+
+    Examples:
+        >>> from anomalyclip_med.engines import use_amp
+        >>> use_amp(True, "cuda:0"), use_amp(False, "cpu")
+        (True, False)
+        >>> use_amp(True, "cpu")
+        Traceback (most recent call last):
+        anomalyclip_med.errors.ConfigurationError: mixed_precision is for NVIDIA GPUs, the device is cpu
     """
     if mixed_precision and torch.device(device).type != "cuda":
         raise ConfigurationError(f"mixed_precision is for NVIDIA GPUs, the device is {device}")
@@ -327,7 +380,26 @@ def use_amp(mixed_precision: bool, device: torch.device | str) -> bool:
 def prepare_batch(
     batch: dict[str, Any], device: torch.device, non_blocking: bool = False, **kwargs: Any
 ) -> tuple[Any, Targets, tuple[()], dict[str, Any]]:
-    """A collated batch as MONAI's engines take it: images, or features where they are cached, targets and classes."""
+    """A collated batch as MONAI's engines take it, on the device.
+
+    Args:
+        batch: of the items of :class:`LabelledImages`, or what is kept of them.
+        device: to compute on.
+        non_blocking: see :meth:`torch.Tensor.to`.
+        kwargs: further ones of MONAI's engines, without effect.
+
+    Returns:
+        Images (B, 3, S, S) in [0, 1], or float32 features where they are cached; targets; and as arguments of
+        :meth:`PromptTraining.forward` the images' classes, "" where none is known.
+
+    Examples:
+        >>> from torch.utils.data import default_collate
+        >>> from anomalyclip_med.engines import prepare_batch, training_images
+        >>> images = training_images("", "", "", dict, procedural=2, size=42)
+        >>> inputs, targets, _, named = prepare_batch(default_collate(list(images)), torch.device("cpu"))
+        >>> inputs.shape, targets.masks.shape, targets.known, named
+        (torch.Size([2, 3, 42, 42]), torch.Size([2, 42, 42]), tensor([True, True]), {'class_names': ['', '']})
+    """
 
     def moved(name: str) -> Tensor:
         return batch[name].to(device=device, non_blocking=non_blocking)

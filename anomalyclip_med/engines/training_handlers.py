@@ -44,6 +44,14 @@ def validation_metric(name: str) -> dict[str, IgniteMetricHandler]:
 
     Raises:
         ConfigurationError: there is no such metric.
+
+    Examples:
+        >>> from anomalyclip_med.engines import validation_metric
+        >>> validation_metric("pixel_aupro")
+        {'pixel_aupro': <monai.handlers.ignite_metric.IgniteMetricHandler object at ...>}
+        >>> validation_metric("dice")
+        Traceback (most recent call last):
+        anomalyclip_med.errors.ConfigurationError: metric='dice' is unknown: choose one of image_auroc, ...
     """
     if name not in _METRICS:
         raise ConfigurationError(f"metric={name!r} is unknown: choose one of {', '.join(_METRICS)}")
@@ -211,8 +219,18 @@ class PromptsWriter:
 def summary_writer(output_dir: str | Path) -> SummaryWriter:
     """TensorBoard's writer into ``output_dir/tensorboard``.
 
+    Args:
+        output_dir: folder of the training's files.
+
     Raises:
         ConfigurationError: TensorBoard is not installed.
+
+    Examples:
+        >>> from anomalyclip_med.engines import summary_writer
+        >>> with summary_writer("out") as writer:
+        ...     writer.add_scalar("loss", 0.5, global_step=1)
+        >>> len(list(Path("out/tensorboard").iterdir()))
+        1
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -224,10 +242,29 @@ def summary_writer(output_dir: str | Path) -> SummaryWriter:
 def validation_images(
     datalist: str | Path, root: str | Path, section: str | None, transform: Callable[[Item], Item], metric: str
 ) -> LabelledImages | None:
-    """Images of a section that a metric is defined on; None without a section.
+    """Images of a section that a metric is defined on.
+
+    Args:
+        datalist: see :class:`LabelledImages`.
+        root: likewise.
+        section: likewise; None for no validation.
+        transform: likewise.
+        metric: see :func:`validation_metric`.
 
     Raises:
-        ConfigurationError: the metric would be found undefined only after the first epoch.
+        ConfigurationError: the metric would be found undefined only after the first epoch; or see
+            :class:`LabelledImages`.
+
+    Examples:
+        >>> from anomalyclip_med.data.procedural import write_folder
+        >>> from anomalyclip_med.engines import validation_images
+        >>> datalist = write_folder(Path("drawn"), 4, size=40)
+        >>> len(validation_images(datalist, "drawn", "training", dict, "image_auroc"))
+        4
+        >>> datalist = write_folder(Path("one"), 1, size=40)
+        >>> validation_images(datalist, "one", "training", dict, "image_auroc")
+        Traceback (most recent call last):
+        anomalyclip_med.errors.ConfigurationError: one/datalist.json: "training" needs normal and ...
     """
     if section is None:
         return None
@@ -242,15 +279,45 @@ def validation_images(
 
 
 def training_settings(detector: Detector, images: LabelledImages | ProceduralImages, **settings: Any) -> dict[str, Any]:
-    """What a training run depends on, as plain values: the model, the images and the options."""
+    """What a training run depends on, as plain values.
+
+    Args:
+        detector: to be trained.
+        images: to train on.
+        settings: options of the run.
+
+    Examples:
+        >>> from anomalyclip_med import create_model
+        >>> from anomalyclip_med.engines import training_images, training_settings
+        >>> images = training_images("", "", "", dict, procedural=2, size=42)
+        >>> settings = training_settings(create_model("untrained", image_size=42), images, learning_rate=0.001)
+        >>> settings["model"]["image_size"], settings["images"]["procedural"], settings["learning_rate"]
+        (42, 2, 0.001)
+    """
     return {"model": detector.describe(), "images": images.describe(), **settings}
 
 
 def make_schedule(name: str, optimizer: torch.optim.Optimizer, steps: int) -> LRScheduler:
-    """The learning rate over a run's steps: ``constant``, or ``cosine``, which falls to zero.
+    """The learning rate over a run's steps.
+
+    Args:
+        name: ``constant``, or ``cosine``, which falls to zero.
+        optimizer: has the rate at the start.
+        steps: of the optimiser in the whole run.
 
     Raises:
         ConfigurationError: there is no such schedule.
+
+    Examples:
+        >>> from anomalyclip_med.engines import make_schedule
+        >>> optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.1)
+        >>> schedule = make_schedule("cosine", optimizer, steps=2)
+        >>> for _ in range(2):
+        ...     optimizer.step()
+        ...     schedule.step()
+        ...     print(round(schedule.get_last_lr()[0], 6))
+        0.05
+        0.0
     """
     if name == "constant":
         return ConstantLR(optimizer, factor=1.0)

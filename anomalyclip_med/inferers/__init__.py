@@ -10,11 +10,10 @@ from anomalyclip_med.inferers.calibration import (
     write_calibration,
 )
 from anomalyclip_med.inferers.manifest import Manifest
-from anomalyclip_med.inferers.provenance import UNTRAINED_NOTICE, provenance
+from anomalyclip_med.inferers.provenance import provenance
 from anomalyclip_med.inferers.results import IncompleteRunError, RunResults, ScanResult
 
 __all__ = [
-    "UNTRAINED_NOTICE",
     "Calibration",
     "IncompleteRunError",
     "Manifest",

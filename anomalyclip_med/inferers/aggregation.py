@@ -14,10 +14,21 @@ _RULE = re.compile(r"max|top[1-9]\d*|p\d+(\.\d+)?")
 
 
 def check_aggregation(rule: str) -> str:
-    """Return the rule, if it is one.
+    """Return an aggregation rule, if it is one.
+
+    Args:
+        rule: see :func:`aggregate`.
 
     Raises:
-        ConfigurationError: it is not.
+        ConfigurationError: it is none.
+
+    Examples:
+        >>> from anomalyclip_med.inferers import check_aggregation
+        >>> check_aggregation("top3")
+        'top3'
+        >>> check_aggregation("mean")
+        Traceback (most recent call last):
+        anomalyclip_med.errors.ConfigurationError: aggregation='mean' is unknown: use max, ...
     """
     if not _RULE.fullmatch(rule) or (rule[0] == "p" and float(rule[1:]) > 100):
         raise ConfigurationError(f"aggregation={rule!r} is unknown: use max, top3 (mean of the highest 3) or p95")
@@ -37,6 +48,12 @@ def aggregate(scores: Iterable[float], rule: str = "max") -> float:
 
     Raises:
         ConfigurationError: the rule is unknown.
+
+    Examples:
+        >>> from anomalyclip_med.inferers import aggregate
+        >>> scores = [0.25, 0.5, 1.0, float("nan")]
+        >>> aggregate(scores), aggregate(scores, "top2"), aggregate(scores, "p50")
+        (1.0, 0.75, 0.5)
     """
     known = np.sort([s for s in scores if not math.isnan(s)])
     if check_aggregation(rule) and not len(known):

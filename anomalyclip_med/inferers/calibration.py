@@ -122,12 +122,25 @@ def calibrate(results: Iterable[str | Path]) -> Calibration:
 
     Raises:
         ConfigurationError: there are no results, or they are of several modalities or configurations.
+
+    Examples:
+        >>> import json
+        >>> import nibabel as nib
+        >>> import numpy as np
+        >>> from anomalyclip_med.inferers import calibrate
+        >>> nib.save(nib.Nifti1Image(np.full((2, 2, 1), 0.25, np.float32), np.eye(4)), "a_map.nii.gz")
+        >>> series = {"modality": "CT", "score": 0.4, "slices": [{"score": 0.4}], "outputs": ["a_map.nii.gz"]}
+        >>> found = {"model": {}, "settings": {}, "studies": [{"score": 0.4, "series": [series]}]}
+        >>> _ = Path("scores.json").write_text(json.dumps(found))  # as a run leaves them
+        >>> normals = calibrate(["."])
+        >>> normals.counts, normals.percentile("study", 0.5), normals.pixel_value(99)
+        ({'study': 1, 'series': 1, 'slice': 1}, 100.0, 0.251)
     """
     scores: dict[str, list[float]] = {level: [] for level in LEVELS}
     pixels = np.zeros(_BINS, dtype=np.int64)
     modalities: set[str] = set()
     first: dict[str, Any] | None = None
-    folders = [Path(folder).resolve() for folder in results]
+    folders = [Path(folder).expanduser().resolve() for folder in results]
     if len(set(folders)) < len(folders):
         raise ConfigurationError("a folder is named twice: each normal study counts once")
     for folder in folders:
@@ -164,7 +177,25 @@ def calibrate(results: Iterable[str | Path]) -> Calibration:
 
 
 def write_calibration(path: str | Path, calibration: Calibration) -> None:
-    """Write a calibration as JSON."""
+    """Write a calibration as JSON.
+
+    Args:
+        path: of the file.
+        calibration: as `calibrate` gives it.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
+
+    Examples:
+        >>> import numpy as np
+        >>> from anomalyclip_med.inferers import Calibration, read_calibration, write_calibration
+        >>> scores = dict.fromkeys(("study", "series", "slice"), np.array([0.2, 0.4]))
+        >>> counts = {level: len(values) for level, values in scores.items()}
+        >>> normals = Calibration("CT", {}, {}, counts, scores, pixels=np.ones(1000, np.int64))
+        >>> write_calibration("normals.json", normals)
+        >>> read_calibration("normals.json").percentile("series", 0.3)
+        50.0
+    """
     content = {
         "format": FORMAT,
         "modality": calibration.modality,
@@ -175,16 +206,27 @@ def write_calibration(path: str | Path, calibration: Calibration) -> None:
         "pixels": calibration.pixels.tolist(),
     }
     try:
-        Path(path).write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
+        Path(path).expanduser().write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def read_calibration(path: str | Path | None) -> Calibration | None:
-    """Read what `write_calibration` wrote; None for None, as it stands in a configuration.
+    """Read what `write_calibration` wrote.
+
+    Args:
+        path: of the file; None, as it stands in a configuration, for no calibration.
 
     Raises:
         ConfigurationError: the file is missing or damaged.
+
+    Examples:
+        >>> from anomalyclip_med.inferers import read_calibration
+        >>> read_calibration("normals.json")
+        Traceback (most recent call last):
+        anomalyclip_med.errors.ConfigurationError: normals.json: no such file; make it with: anomalyclip-med calibrate
+        >>> read_calibration(None) is None
+        True
     """
     if path is None:
         return None
@@ -213,7 +255,7 @@ def read_calibration(path: str | Path | None) -> Calibration | None:
 
 
 class MapThreshold(NamedTuple):
-    """The map value above which a segmentation begins, and the modality that it holds for, None for all."""
+    """The map value from which on a segmentation has pixels, and the modality that it holds for, None for all."""
 
     value: float
     modality: str | None = None
@@ -223,11 +265,21 @@ def map_threshold(threshold: float | str | None, calibration: Calibration | None
     """Read the threshold of a segmentation.
 
     Args:
-        threshold: a value in (0, 1), or "p99.5" for the value that so many percent of the normal pixels lie below.
+        threshold: a value in (0, 1), or "p99.5" for the value that so many percent of the normal pixels do not exceed;
+            None for none.
         calibration: what the second needs.
 
     Raises:
         ConfigurationError: it is neither, or there is no calibration.
+
+    Examples:
+        >>> import numpy as np
+        >>> from anomalyclip_med.inferers import Calibration, map_threshold
+        >>> map_threshold(0.5, None)
+        MapThreshold(value=0.5, modality=None)
+        >>> normals = Calibration("CT", {}, {}, {}, {}, pixels=np.ones(1000, np.int64))  # all values equally often
+        >>> map_threshold("p90", normals)
+        MapThreshold(value=0.9, modality='CT')
     """
     if threshold is None:
         return None

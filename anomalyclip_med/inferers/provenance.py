@@ -26,6 +26,15 @@ def provenance(detector: Detector, calibration: Calibration | None = None, **set
 
     Raises:
         ConfigurationError: the calibration is of another model or of other settings.
+
+    Examples:
+        >>> from anomalyclip_med import create_model
+        >>> from anomalyclip_med.inferers import provenance
+        >>> record = provenance(create_model("untrained", image_size=70), window="brain")
+        >>> record["notice"]
+        'UNTRAINED: random weights or prompts; scores and maps mean nothing'
+        >>> record["model"]["image_size"], record["settings"]
+        (70, {'window': 'brain'})
     """
     packages = ("torch", "monai", "open_clip_torch", "numpy", "pydicom", "nibabel", "SimpleITK")
     record = {

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from anomalyclip_med.commands.arguments import positive
 from anomalyclip_med.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
@@ -204,6 +205,4 @@ def _seconds(text: str) -> float:
 
 
 def _mebibytes(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text) << 20
+    return positive(text) << 20

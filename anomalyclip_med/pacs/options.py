@@ -14,7 +14,7 @@ from typing import Any
 from anomalyclip_med.errors import AnomalyClipMedError, ConfigurationError
 from anomalyclip_med.pacs import credentials
 
-DEFAULT_DICOM = "pm,sr"
+_DEFAULT_DICOM = "pm,sr"
 
 _CHECKED = ("window", "empty_below", "aggregation", "calibration", "dicom", "threshold", "top_slices")
 _RESULTS = "RESULTS-OF-THE-STUDY"
@@ -44,7 +44,7 @@ def score_options(text: str, dicom: str, parse: Callable[[list[str]], argparse.N
     if not parsed.dicom.strip(","):
         raise ConfigurationError("--dicom names no kind of object, so there would be nothing to store")
     values = {name: getattr(parsed, name) for name in _CHECKED if getattr(parsed, name) is not None}
-    if values != {"dicom": DEFAULT_DICOM}:
+    if values != {"dicom": _DEFAULT_DICOM}:
         _check_aside(values)
     return options
 
@@ -69,7 +69,7 @@ def check_values(
     aggregation: str = "max",
     calibration: str | None = None,
     threshold: str | None = None,
-    dicom: str = DEFAULT_DICOM,
+    dicom: str = _DEFAULT_DICOM,
     top_slices: int = 3,
     **reading: Any,
 ) -> None:

@@ -68,6 +68,14 @@ def compare(checkpoints: Mapping[str, str], output_dir: str | Path, source: str,
     Raises:
         WeightsError: (at the end) there are checkpoints that cannot be had; says for each what to do.
         AnomalyClipMedError: whatever else an evaluation raises.
+
+    Examples:
+        >>> from anomalyclip_med.studies import compare
+        >>> options = {"clip": "untrained", "dataset_dir": "TN3K", "image_size": 42}
+        >>> compare({"tn3k": "tuned/prompts.safetensors"}, "out", "TN3K fine-tuning article", **options)
+        Traceback (most recent call last):
+        anomalyclip_med.errors.WeightsError: 1 of 1 checkpoints could not be evaluated:
+          trained on tn3k: tuned/prompts.safetensors: neither a file nor a registered prompt checkpoint; ...
     """
     output_dir = Path(output_dir).expanduser()
     evaluations, missing = {}, {}

@@ -20,7 +20,7 @@ Metric = Literal[
 ]  # fmt: skip
 _M = TypeVar("_M", bound=BaseModel)
 Axis = Literal["variant", "source", "target"]
-OWN_PICTURES = "folder"
+_OWN_PICTURES = "folder"
 """The registry's name for any folder of one's own: two of them are two data sets."""
 
 
@@ -123,7 +123,7 @@ class Profile(_Strict):
         if ours.procedural or theirs.procedural:
             return name == other
         known_as = ours.dataset or name
-        return known_as == (theirs.dataset or other) and (known_as != OWN_PICTURES or ours.folder == theirs.folder)
+        return known_as == (theirs.dataset or other) and (known_as != _OWN_PICTURES or ours.folder == theirs.folder)
 
     def members(self, name: str) -> tuple[str, ...]:
         """The data sets that a name stands for.

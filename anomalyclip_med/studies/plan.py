@@ -19,6 +19,8 @@ from anomalyclip_med.weights import file_sha256
 
 NOTHING = "none"
 """The source of a variant that learns nothing."""
+JOINT = " > "
+"""Between the data sets of a source that are learned from one after the other."""
 
 _OF_THE_RUN = {"datalist", "dataset_dir", "section", "output_dir", "cache", "seed", "prompts", "device", "method"}
 """Options of the bundle that the plan itself sets."""
@@ -125,7 +127,7 @@ def make_plan(study: Study, hashes: Mapping[str, str]) -> Plan:
                         "give it a split, or learn_from: training"
                     )
                 key = _key("evaluation", [options, weights, hashes[target], seed, start, references])
-                label = " > ".join(chain) or NOTHING
+                label = JOINT.join(chain) or NOTHING
                 evaluations.append(Evaluation(key, options, name, label, target, seed, start, references))
     if drawn := [name for name in targets if study.profile.data[name].procedural]:
         raise ConfigurationError(f"{study.name}: measure_on: {', '.join(drawn)} is drawn, for learning only")

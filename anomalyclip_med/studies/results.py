@@ -72,18 +72,3 @@ def write_results(results: Iterable[Result], path: Path) -> None:
         for result in results:
             row = asdict(result)
             writer.writerow(row | {"value": "" if result.value is None else repr(result.value)})
-
-
-def read_results(path: Path) -> list[Result]:
-    """Read what :func:`write_results` wrote."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    numbers = dict.fromkeys(("seed", "images", "anomalous"), int)
-    return [
-        Result(
-            **{name: numbers.get(name, str)(text) for name, text in row.items() if name not in ("value", "trained")},  # type: ignore[arg-type]
-            value=float(row["value"]) if row["value"] else None,
-            trained=row["trained"] == "True",
-        )
-        for row in rows
-    ]

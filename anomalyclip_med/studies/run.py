@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -16,18 +16,18 @@ from tqdm import tqdm
 
 from anomalyclip_med import __version__
 from anomalyclip_med.engines import make_output_dir
+from anomalyclip_med.engines.metrics import GROUP_METRICS
 from anomalyclip_med.errors import AnomalyClipMedError
 from anomalyclip_med.studies.cells import Workplace, run_cell, start_process
 from anomalyclip_med.studies.config import Study
 from anomalyclip_med.studies.data import expected_images, write_datalist
 from anomalyclip_med.studies.estimate import estimate, show
-from anomalyclip_med.studies.plan import Evaluation, Plan, Training, make_plan, used_data
+from anomalyclip_med.studies.plan import JOINT, Evaluation, Plan, Training, make_plan, used_data
 from anomalyclip_med.studies.report import write_report
 from anomalyclip_med.studies.results import MEAN, Result, write_results
 from anomalyclip_med.studies.sheets import write_sheets
+from anomalyclip_med.studies.summary import members
 from anomalyclip_med.weights import file_sha256
-
-_SKIP = ("group_auroc", "group_ap", "group_f1_max")
 
 
 def run_study(
@@ -206,7 +206,7 @@ def gather(
             "target": cell.target,
             "dataset": source.dataset or cell.target,
             "seed": cell.seed,
-            "learned_from_sha256": " > ".join(hashes[name] for name in cell.source.split(" > ") if name in hashes),
+            "learned_from_sha256": JOINT.join(hashes[name] for name in members(cell.source) if name in hashes),
             "datalist_sha256": hashes[cell.target],
             "package_version": __version__,
             "cell": folder.relative_to(workplace.folder).as_posix(),
@@ -228,9 +228,10 @@ def gather(
             continue
         content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         classes = content["classes"]
+        metrics = [metric for metric in content["mean"] if metric not in GROUP_METRICS]
         everything = {count: sum(c[count] for c in classes.values()) for count in ("images", "anomalous")}
         for name, record in [*classes.items(), (MEAN, content["mean"] | everything)]:
-            for metric in _metrics(content["mean"]):
+            for metric in metrics:
                 yield Result(
                     **about,
                     class_name=name,
@@ -244,7 +245,3 @@ def gather(
                     prompts_sha256=content["model"]["prompts_sha256"] or "",
                     error="",
                 )
-
-
-def _metrics(names: Iterable[str]) -> list[str]:
-    return [name for name in names if name not in _SKIP]

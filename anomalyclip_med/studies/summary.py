@@ -9,10 +9,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.studies.config import Axis, Study
-from anomalyclip_med.studies.plan import NOTHING
+from anomalyclip_med.studies.plan import JOINT, NOTHING
 from anomalyclip_med.studies.results import MEAN, Result
-
-_JOINT = " > "
 
 Place = TypeVar("Place", bound=Hashable)
 
@@ -153,12 +151,7 @@ def axis_labels(axis: Axis, study: Study, keys: Iterable[Key]) -> list[str]:
 
 def members(source: str) -> list[str]:
     """The data sets of a source, in the order in which they were learned from."""
-    return source.split(_JOINT)
-
-
-def joined(names: Iterable[str]) -> str:
-    """The source that is learned from data sets, one after the other."""
-    return _JOINT.join(names)
+    return source.split(JOINT)
 
 
 def pooled(parts: Sequence[Summary]) -> Summary:

@@ -55,6 +55,14 @@ def write_overlay_png(
         title: first line over the picture.
         notice: a warning that must not be missed, such as untrained weights.
         pixel_aspect: height of a pixel over its width.
+
+    Examples:
+        >>> import numpy as np
+        >>> from PIL import Image
+        >>> from anomalyclip_med.writers import write_overlay_png
+        >>> write_overlay_png(Path("slice.png"), np.full((32, 32, 3), 0.5), np.eye(32), "CT, slice 7", "UNTRAINED")
+        >>> Image.open("slice.png").text["Description"]
+        'CT, slice 7. UNTRAINED'
     """
     rows, columns = anomaly_map.shape
     panel = float(np.clip(_HEIGHT * columns / (rows * pixel_aspect), 0.6 * _HEIGHT, 2.2 * _HEIGHT))
@@ -80,7 +88,21 @@ def write_overlay_png(
 
 
 def write_map_png(path: Path, anomaly_map: np.ndarray, description: str) -> None:
-    """Write a map (rows, columns) in [0, 1] as 8-bit grey: 0 is black and 1 is white, in every file alike."""
+    """Write a map as 8-bit grey: 0 is black and 1 is white, in every file alike.
+
+    Args:
+        path: of the PNG.
+        anomaly_map: (rows, columns) in [0, 1]; NaN becomes black.
+        description: put into the file.
+
+    Examples:
+        >>> import numpy as np
+        >>> from PIL import Image
+        >>> from anomalyclip_med.writers import write_map_png
+        >>> write_map_png(Path("map.png"), np.array([[0, 0.2, 1]]), "anomaly map [0, 1]")
+        >>> np.asarray(Image.open("map.png")).tolist()
+        [[0, 51, 255]]
+    """
     text = PngInfo()
     text.add_text("Description", description)
     grey = np.nan_to_num(anomaly_map * 255).round().astype(np.uint8)

@@ -76,7 +76,7 @@ def test_the_command_tracks_and_refuses_what_it_does_not_know(folder: Path, tmp_
             epoch=3,
             **options(folder, tmp_path / "out"),
         )
-    monkeypatch.setattr("anomalyclip_med.cli.find_spec", lambda name: None)
+    monkeypatch.setattr("anomalyclip_med.commands.train.find_spec", lambda name: None)
     assert main([*command, *arguments]) == 2
 
 

@@ -68,6 +68,14 @@ def test_the_percentile_is_the_share_of_lower_scores_and_half_the_equal_ones(sco
     assert calibration_of(scores).percentile("series", score) == pytest.approx(expected)
 
 
+def test_a_calibration_is_written_where_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    results(tmp_path / "normal", [[0.4]], [np.full((2, 2, 1), 0.4)])
+    write_calibration("~/calibration.json", calibrate(["~/normal"]))
+    assert (tmp_path / "calibration.json").is_file()
+    assert read_calibration("~/calibration.json").percentile("series", 0.5) == 100
+
+
 def test_thousands_of_scores_keep_their_percentiles(tmp_path):
     rng = np.random.default_rng(0)
     slices = rng.beta(2, 5, 5000)

@@ -16,7 +16,8 @@ from anomalyclip_med.data import Scan, SkippedFile, find_scans
 from anomalyclip_med.data.scan import SliceInfo
 from anomalyclip_med.data.slicing import Slicing
 from anomalyclip_med.errors import ScanError
-from anomalyclip_med.inferers import UNTRAINED_NOTICE, RunResults
+from anomalyclip_med.inferers import RunResults
+from anomalyclip_med.inferers.provenance import UNTRAINED_NOTICE
 from anomalyclip_med.transforms import LoadSliced
 from anomalyclip_med.writers import StudyReport, write_index
 from anomalyclip_med.writers.overlay import heat_colormap

@@ -60,6 +60,21 @@ def write_dicom(
     Raises:
         ScanError: not all that was asked for can be made of this scan; raised after the rest has been written. The
             message names the file and the reason, and no patient.
+
+    Examples:
+        >>> import numpy as np
+        >>> from pydicom import dcmread
+        >>> from pydicom.data import get_testdata_file
+        >>> from anomalyclip_med.data import find_scans
+        >>> from anomalyclip_med.transforms import LoadSliced
+        >>> (scan,), _ = find_scans([Path(get_testdata_file("CT_small.dcm", download=False))])
+        >>> result = ScanResult(scan, scores=np.array([0.7]))
+        >>> made = {"version": "0.1.0", "notice": None, "model": {"method": "AnomalyCLIP"}, "settings": {}}
+        >>> kinds, values = {DicomOutput.PARAMETRIC_MAP}, np.full(scan.shape, 0.25, np.float32)
+        >>> (path,) = write_dicom(kinds, Path(), result, values, LoadSliced("image"), made)
+        >>> stored = dcmread(path)
+        >>> stored.SOPClassUID.name, stored.SeriesDescription, np.frombuffer(stored.FloatPixelData, np.float32)[:2]
+        ('Parametric Map Storage', 'AnomalyCLIP anomaly map', array([0.25, 0.25], dtype=float32))
     """
     scan = result.scan
     if not isinstance(scan, DicomScan):

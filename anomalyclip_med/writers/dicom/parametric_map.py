@@ -17,7 +17,7 @@ from anomalyclip_med.writers.dicom.multiframe import refer_to_sources, scored_fr
 from anomalyclip_med.writers.dicom.origin import PRODUCT, DicomOutput, Origin
 from anomalyclip_med.writers.dicom.sources import Sources
 
-NOT_SCORED = -1.0
+_NOT_SCORED = -1.0
 """Stands for NaN in slices that are scored in part; FloatPixelPaddingValue says so."""
 
 
@@ -40,7 +40,7 @@ def parametric_maps(
     """
     for frames in scored_frames(scan, sources, anomaly_map, bits=32):
         missing = bool(np.isnan(frames.values.min()))
-        values = np.where(np.isnan(frames.values), np.float32(NOT_SCORED), frames.values) if missing else frames.values
+        values = np.where(np.isnan(frames.values), np.float32(_NOT_SCORED), frames.values) if missing else frames.values
         image = ParametricMap(
             source_images=frames.headers,
             pixel_array=values.astype(np.float32, copy=False),
@@ -70,7 +70,7 @@ def parametric_maps(
         )
         _add_anatomy(image, str(frames.headers[0].get("BodyPartExamined", "")))
         if missing:
-            image.FloatPixelPaddingValue = image.FloatPixelPaddingRangeLimit = NOT_SCORED
+            image.FloatPixelPaddingValue = image.FloatPixelPaddingRangeLimit = _NOT_SCORED
         refer_to_sources(image, scan, sources, origin, "pm", str(frames.number))
         _order_along_normal(image)
         yield frames.suffix, image

@@ -22,6 +22,19 @@ def write_index(
             to this page, and a ``percentile`` among the user's normals, 0 to 100, as may its series.
         provenance: see :func:`anomalyclip_med.inferers.provenance`.
         skipped: files that belong to no scan.
+
+    Examples:
+        >>> import numpy as np
+        >>> from PIL import Image
+        >>> from anomalyclip_med.inferers import RunResults
+        >>> from anomalyclip_med.writers import write_index
+        >>> Image.fromarray(np.zeros((8, 8), np.uint8)).save("a.png")
+        >>> results = RunResults.of_paths("a.png")
+        >>> made = {"package": "anomalyclip_med", "version": "0.1.0", "notice": "UNTRAINED", "warnings": []}
+        >>> made["model"] = {"clip": "untrained", "prompts": None}
+        >>> write_index(Path("index.html"), results.studies(), made, results.skipped)
+        >>> "UNTRAINED" in Path("index.html").read_text()
+        True
     """
     ranked = sorted(studies, key=lambda study: -1.0 if study["score"] is None else study["score"], reverse=True)
     write_page(

@@ -12,7 +12,7 @@ import torch
 
 from anomalyclip_med.bundle import run_bundle
 from anomalyclip_med.data.datasets import Severity, prepare
-from anomalyclip_med.engines import evaluation_items
+from anomalyclip_med.engines.evaluation import evaluation_items
 from anomalyclip_med.transforms import LoadMaskd
 
 pytestmark = pytest.mark.data

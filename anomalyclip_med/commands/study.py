@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from anomalyclip_med.arguments import positive
+from anomalyclip_med.commands.arguments import positive
 
 _RUN = """\
 Run a study: all variants, learned from and measured on all data sets, with all

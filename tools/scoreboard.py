@@ -29,7 +29,7 @@ from anomalyclip_med.data.discovery import open_picture
 from anomalyclip_med.metrics import PixelHistogram, aupro, auroc, image_intervals, pixel_intervals
 from anomalyclip_med.metrics.bootstrap import IMAGE_BINS
 from anomalyclip_med.networks import Detector
-from anomalyclip_med.studies import published_figures
+from anomalyclip_med.published import published_figures
 from anomalyclip_med.transforms import LoadMaskd, LoadSliced, ResizeSliced
 
 # The registry's name: (the folder, what the table calls it, a folder of masks that others made).

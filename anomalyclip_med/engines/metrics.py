@@ -29,7 +29,7 @@ from anomalyclip_med.metrics import (
     pixel_ranking,
 )
 from anomalyclip_med.metrics.bootstrap import IMAGE_BINS
-from anomalyclip_med.studies import published_figures
+from anomalyclip_med.published import published_figures
 
 METRICS = ("pixel_auroc", "pixel_aupro", "image_auroc", "image_ap", "pixel_aupro_reference")
 """Those of the reference's tables, in their order, and its own AUPRO, which published figures are compared with."""

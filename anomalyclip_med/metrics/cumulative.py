@@ -10,6 +10,7 @@ import torch.distributed as dist
 from monai.metrics import CumulativeIterationMetric
 from torch import Tensor
 
+from anomalyclip_med.errors import MetricError
 from anomalyclip_med.metrics.curves import pixel_ranking
 from anomalyclip_med.metrics.histogram import PixelHistogram
 from anomalyclip_med.metrics.ranking import Ranking
@@ -57,9 +58,7 @@ class ImageMetric(CumulativeIterationMetric):
 
     def aggregate(self) -> Tensor:
         """The figure over all batches of all ranks, as a scalar tensor."""
-        buffer = self.get_buffer()
-        assert isinstance(buffer, Tensor)
-        scores, labels = buffer.cpu().numpy().T
+        scores, labels = _buffer(self).cpu().numpy().T
         return torch.tensor(getattr(Ranking.of(scores, labels), self.figure)(), dtype=torch.float64)
 
 
@@ -109,7 +108,7 @@ class PixelMetric(CumulativeIterationMetric):
     def aggregate(self) -> Tensor:
         """The figure over all batches of all ranks, as a scalar tensor."""
         if self.bins is None:
-            maps, masks = self.get_buffer()
+            maps, masks = _buffer(self)
             ranking = pixel_ranking(maps.numpy(), masks.numpy())
         else:
             total = PixelHistogram(self.bins)
@@ -119,6 +118,12 @@ class PixelMetric(CumulativeIterationMetric):
         aupro = self.figure is Figure.AUPRO
         value = ranking.area(self.fpr_limit) if aupro else getattr(ranking, self.figure)()
         return torch.tensor(value, dtype=torch.float64)
+
+
+def _buffer(metric: CumulativeIterationMetric) -> Any:
+    if (buffer := metric.get_buffer()) is None:
+        raise MetricError("no batch has been seen: the metric is undefined")
+    return buffer
 
 
 def _gathered(histogram: PixelHistogram) -> list[PixelHistogram]:

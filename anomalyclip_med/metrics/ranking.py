@@ -51,7 +51,9 @@ class Ranking:
             raise MetricError(f"{values.size} scores, but {anomalous.size} labels")
         if values.dtype not in (np.float32, np.float64):
             values = values.astype(np.float64)
-        if not np.isfinite(values.sum()) and not np.isfinite(values).all():  # a sum needs no array of its own
+        with np.errstate(over="ignore"):
+            total = values.sum()  # which needs no array of its own
+        if not np.isfinite(total) and not np.isfinite(values).all():
             raise MetricError(f"{int((~np.isfinite(values)).sum())} of {values.size} scores are not finite")
         high = values[anomalous]
         if len(high) in (0, len(values)):

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from string import ascii_uppercase
 
 from anomalyclip_med.data.datasets import data_set
+from anomalyclip_med.published import PublishedFigure, published_figures
 from anomalyclip_med.studies.config import Study
-from anomalyclip_med.studies.published import PublishedFigure, published_figures
 from anomalyclip_med.studies.summary import Key, Summary, axis_labels, mean_over, members, numbers, rounded
 from anomalyclip_med.studies.typeset import Entry, TextTable
 from anomalyclip_med.studies.wording import METRIC_TITLES, entry, legend, sentence, signed, told

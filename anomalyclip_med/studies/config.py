@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from anomalyclip_med.data.datasets import data_set
 from anomalyclip_med.errors import ConfigurationError
 from anomalyclip_med.factory import METHODS
-from anomalyclip_med.studies.published import published_figures
+from anomalyclip_med.published import published_figures
 
 Metric = Literal[
     "image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max", "pixel_aupro",

@@ -59,7 +59,8 @@ def command(output: Path, *options: str, ranks: int = 0) -> list[str]:
     return [sys.executable, *launcher, *bundle, "--output_dir", str(output), *arguments, *options]
 
 
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "CUDA_VISIBLE_DEVICES": ""}
+"""With as many threads as here: how a sum is split decides its last bit, which Adam enlarges."""
 
 
 def losses(record: dict[str, Any]) -> list[float]:

@@ -57,6 +57,12 @@ def test_what_makes_no_sense_is_refused() -> None:
         metric.aggregate()
 
 
+@pytest.mark.parametrize("metric", [ImageMetric("auroc"), PixelMetric("aupro"), PixelMetric("aupro", bins=8)])
+def test_nothing_seen_is_no_figure(metric: ImageMetric | PixelMetric) -> None:
+    with pytest.raises(MetricError, match="undefined"):
+        metric.aggregate()
+
+
 def rank(number: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=number, world_size=2)
     maps, masks = samples()

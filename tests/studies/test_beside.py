@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-import anomalyclip_med.studies
+import anomalyclip_med
 from anomalyclip_med.data.datasets import data_set
+from anomalyclip_med.published import published_figures
 from anomalyclip_med.studies.beside import effects_table, published_table
-from anomalyclip_med.studies.published import published_figures
 from anomalyclip_med.studies.summary import summarise
 
 from .made_up import failure, made_up_study, over_seeds
 from .test_tables import shown
 
-TABLE = Path(anomalyclip_med.studies.__file__).with_name("published_results.csv")
+TABLE = Path(anomalyclip_med.__file__).with_name("published_results.csv")
 
 
 def in_file(*beginning: str) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from anomalyclip_med.studies import published_figures
+from anomalyclip_med.published import published_figures
 from anomalyclip_med.studies.comparison import comparison_rows
 
 ARTICLE = "TN3K fine-tuning article"

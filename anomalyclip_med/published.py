@@ -39,7 +39,7 @@ def published_figures() -> tuple[PublishedFigure, ...]:
     """All figures, in the order of their tables.
 
     Examples:
-        >>> from anomalyclip_med.studies import published_figures
+        >>> from anomalyclip_med.published import published_figures
         >>> chosen = ("headct", "anomalyclip", "image_auroc")
         >>> [(f.trained_on, f.percent) for f in published_figures() if (f.dataset, f.method, f.metric) == chosen]
         [('mvtec', 93.4), ('colondb', 93.5)]

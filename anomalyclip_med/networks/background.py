@@ -8,10 +8,12 @@ the body's edge and to know what background looks like: its mean stands in for t
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import binary_propagation
+from scipy.ndimage import binary_propagation, distance_transform_cdt
 from torch import Tensor
 
 DARK = 0.05
@@ -20,6 +22,9 @@ MARGIN = 1
 """Patches of background that are kept around everything else."""
 WORTHWHILE = 0.1
 """Share of an image's patches; where fewer could be left out, none is: that would save no time."""
+STEP = 1 / 16
+"""Share of an image's patches, in multiples of which they are kept, those next to the margin first: of neighbouring
+slices equally many, which can be computed together."""
 
 
 def body_patches(images: Tensor, dark_below: Tensor, patch: int) -> tuple[Tensor, Tensor]:
@@ -36,15 +41,24 @@ def body_patches(images: Tensor, dark_below: Tensor, patch: int) -> tuple[Tensor
     """
     bright = (images > dark_below).any(dim=1, keepdim=True)
     dark = F.max_pool2d(bright.float(), patch)[:, 0] == 0
-    border = np.ones(dark.shape[1:], dtype=bool)
+    found = [_body(of_image) for of_image in dark.cpu().numpy()]
+    background, kept = (torch.from_numpy(np.stack(masks)).to(images.device) for masks in zip(*found, strict=True))
+    return background, kept
+
+
+def _body(dark: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    border = np.ones(dark.shape, dtype=bool)
     border[1:-1, 1:-1] = False
-    connected = [binary_propagation(of_image & border, np.ones((3, 3)), of_image) for of_image in dark.cpu().numpy()]
-    background = torch.from_numpy(np.stack(connected)).to(images.device)
-    body = (~background)[:, None].float()
-    kept = F.max_pool2d(body, 2 * MARGIN + 1, stride=1, padding=MARGIN)[:, 0] > 0
-    share = 1 - kept.float().mean(dim=(1, 2), keepdim=True)
-    kept |= (share < WORTHWHILE) | background.all(dim=(1, 2), keepdim=True)
-    return background.flatten(1), kept.flatten(1)
+    background = binary_propagation(dark & border, np.ones((3, 3)), dark).ravel()
+    if background.all():
+        return background, background
+    distance = distance_transform_cdt(background.reshape(dark.shape), "chessboard").ravel()
+    step = math.ceil(STEP * dark.size)
+    count = math.ceil(np.count_nonzero(distance <= MARGIN) / step) * step
+    kept = np.ones_like(background)
+    if count <= (1 - WORTHWHILE) * dark.size:
+        kept[np.argsort(distance, kind="stable")[count:]] = False
+    return background, kept
 
 
 def spread_tokens(tokens: Tensor, background: Tensor, kept: Tensor) -> Tensor:

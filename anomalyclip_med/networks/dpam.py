@@ -104,7 +104,7 @@ class DPAMVisionTransformer(VisionTower):
         background, kept = body_patches(images, self.dark_below, self.patch)
         if kept.all():
             return self._run_tokens(tokens)
-        # Images of one length at a time: to fill up the shorter ones takes the time that is to be saved.
+        # Images of one length at a time: attention would need a mask, and a product a scale, for each of several.
         counts = kept.sum(dim=1)
         class_tokens = tokens.new_empty(len(tokens), tokens.shape[-1])
         layers = [torch.empty_like(tokens) for _ in self.feature_layers]

@@ -89,6 +89,28 @@ def test_background_is_dark_throughout_and_reaches_the_border() -> None:
     assert torch.equal(kept[0], mask(HOLLOW_KEPT))
 
 
+def test_as_many_are_kept_as_make_a_step_those_next_to_the_margin_first() -> None:
+    """A sixteenth of 64 patches are four: nine are filled up to twelve, row by row."""
+    layout = """........
+                ........
+                ........
+                ........
+                ....#...
+                ........
+                ........
+                ........"""
+    _, kept = body_patches(picture(layout)[None], torch.full((3, 1, 1), 0.05), PATCH)
+    expected = """00000000
+                  00000000
+                  00111000
+                  00011100
+                  00011100
+                  00011100
+                  00000000
+                  00000000"""
+    assert torch.equal(kept[0], mask(expected))
+
+
 @pytest.mark.parametrize(
     "layout", [FULL, "........\n" * 8, "......##\n" + "########\n" * 7], ids=["full", "air", "corner"]
 )

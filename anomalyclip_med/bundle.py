@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from anomalyclip_med.errors import AnomalyClipMedError, ConfigurationError
+from anomalyclip_med.errors import ConfigurationError, own_cause
 
 
 def bundle_dir(name: str) -> Path:
@@ -58,12 +58,8 @@ def run_bundle(name: str, config_files: list[str], **overrides: Any) -> None:
         workflow.run()
         workflow.finalize()
     except Exception as error:
-        # MONAI wraps whatever a component raises; the user needs the one sentence inside.
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, AnomalyClipMedError):
-                raise cause from None
-            cause = cause.__cause__
+        if cause := own_cause(error):  # the user needs the one sentence inside
+            raise cause from None
         raise
 
 

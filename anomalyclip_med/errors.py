@@ -10,6 +10,14 @@ class AnomalyClipMedError(Exception):
     """Base of every error that this package raises on purpose."""
 
 
+def own_cause(error: BaseException) -> AnomalyClipMedError | None:
+    """The error of this package that another was raised from, or is itself; MONAI wraps what a component raises."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, AnomalyClipMedError):
+        cause = cause.__cause__
+    return cause
+
+
 class WeightsError(AnomalyClipMedError):
     """Backbone weights or prompts are missing, damaged, unsafe or do not fit."""
 

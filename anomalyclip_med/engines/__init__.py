@@ -2,6 +2,7 @@
 
 from anomalyclip_med.data.datalist import datalist_name
 from anomalyclip_med.engines.batches import BatchProgress, BatchShares
+from anomalyclip_med.engines.excepthook import repeat_errors
 from anomalyclip_med.engines.feature_cache import cached
 from anomalyclip_med.engines.handlers import ScanWriter, SliceProgress, make_output_dir
 from anomalyclip_med.engines.metrics import MetricsWriter
@@ -47,6 +48,7 @@ __all__ = [
     "make_schedule",
     "prepare_batch",
     "remember",
+    "repeat_errors",
     "summary_writer",
     "training_images",
     "training_settings",

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 BUNDLE := bundles/anomalyclip_zero_shot
 JOBS ?= 2
 
@@ -38,8 +38,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.python
 
 demo: $(VENV)/.base demo/input
 	$(BIN)/anomalyclip-med weights fetch offline
-	$(BIN)/python -m monai.bundle run --config_file $(BUNDLE)/configs/inference.json \
+	PYTHONWARNINGS='ignore:parsing config_file' \
+		$(BIN)/python -m monai.bundle run --config_file $(BUNDLE)/configs/inference.json \
 		--dataset_dir demo/input --output_dir demo/output --show_names True --report True
+	@echo "Open demo/output/index.html in a browser"
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8

@@ -34,7 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it announces its own logging file
     arguments = _parser().parse_args(argv)
     try:
-        return arguments.run(arguments)
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # `| head` has seen enough; at its end Python would flush once more, and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except AnomalyClipMedError as error:
         print(f"anomalyclip-med: {error}", file=sys.stderr)
         return 2

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -232,3 +235,13 @@ def test_weights_commands(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFix
     monkeypatch.setattr(weights, "fetch", lambda name, folder: fetched.append((name, folder)) or tmp_path / "x.pth")
     assert main(["weights", "fetch", "anomalyclip-visa", "--to", str(tmp_path)]) == 0
     assert fetched == [("anomalyclip-visa", tmp_path)]
+
+
+def test_a_reader_who_has_seen_enough_is_no_error() -> None:
+    """As with ``| head``: whoever reads is gone before anything is written."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "anomalyclip_med.cli", "weights", "list"]
+    run = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (run.returncode, run.stderr) == (141, "")

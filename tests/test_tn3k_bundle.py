@@ -95,8 +95,7 @@ def test_three_commands_make_the_table(published: Path, capsys: pytest.CaptureFi
             assert float(rows[name][metric]) == 100 * mean[metric]
             assert f"| {100 * mean[metric]:.1f} " in page
         assert rows[name]["images"] == "3"
-    difference = float(rows["tn3k"]["pixel_auroc"]) - 83.2
-    assert float(rows["tn3k"]["pixel_auroc_difference"]) == pytest.approx(difference)
+    assert rows["tn3k"]["pixel_auroc_difference"] == ""  # three images are not TN3K
     model = json.loads(Path("comparison/tn3k/metrics.json").read_text())["model"]
     assert model["prompts_sha256"] == file_sha256(Path("finetuned/prompts.safetensors"))
 

@@ -15,6 +15,7 @@ from typing import Any
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = (
@@ -33,6 +34,7 @@ RUN_TUTORIALS = ("tutorials/*.md", "tutorials/*_files/*.png")  # in build/
 PACKAGE = "anomalyclip_med"
 _BADGE = re.compile(r"^\[!\[.*\n", re.M)
 _NOTEBOOK = re.compile(r"(\]\([\w./]*)\.ipynb\)")
+_FIGURE = re.compile(r"^<!-- figure (\S+): (.*?)\n(.*?)\n-->$", re.M | re.S)
 _ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):(<code>.*?</code>)")
 
 
@@ -57,8 +59,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return kept
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Lead to a tutorial's page where GitHub shows the notebook, and load no badge from the network."""
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Lead to a tutorial's page where GitHub shows the notebook, load no badge from the network, show figures.
+
+    Figures are made with the site: on GitHub, where they would be missing, they stand in comments.
+    """
+    up = "../" * page.file.src_uri.count("/")
+    markdown = _FIGURE.sub(rf"![\2]({up}build/figures/\1)\n\n\3", markdown)
     return _BADGE.sub("", _NOTEBOOK.sub(r"\1.md)", markdown))
 
 

@@ -19,7 +19,7 @@ from anomalyclip_med.backbones.activation import Activation, Evidence, decide_ac
 from anomalyclip_med.backbones.architecture import Architecture, build_clip
 from anomalyclip_med.backbones.backbone import Backbone
 from anomalyclip_med.backbones.dinov2 import IMAGENET_MEAN, IMAGENET_STD, build_dinov2, is_dinov2
-from anomalyclip_med.backbones.offline import OFFLINE_NAME, OFFLINE_SHA256, PROVENANCE, offline_path
+from anomalyclip_med.backbones.offline import OFFLINE_NAME, OFFLINE_SHA256, WARNING, offline_path
 from anomalyclip_med.backbones.state_dict import read_open_clip_config, read_state_dict
 from anomalyclip_med.backbones.untrained import UNTRAINED, add_untrained_text, build_untrained
 from anomalyclip_med.errors import WeightsError
@@ -212,7 +212,7 @@ def _vision_only(visual: VisionTransformer, name: str, sha256: str) -> Backbone:
         activation=Activation.GELU,
         sha256=sha256,
         trained=True,
-        warnings=(PROVENANCE,) if sha256 == OFFLINE_SHA256 else (),
+        warnings=(WARNING,) if sha256 == OFFLINE_SHA256 else (),
         image_mean=IMAGENET_MEAN,
         image_std=IMAGENET_STD,
         interpolation="bicubic",

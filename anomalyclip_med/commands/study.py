@@ -18,7 +18,7 @@ no other one.
   anomalyclip-med study run configs/studies/modules.yaml --data ~/data -o modules
   anomalyclip-med study run configs/studies/modules.yaml --profile full --dry-run
 
-OUT receives report.md, tables/, figures/ and results.csv, a figure per row."""
+OUT receives report.md with its tables and pictures, and results.csv, a figure per row."""
 
 
 def add_study(commands: Any) -> None:

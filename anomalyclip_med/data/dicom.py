@@ -250,6 +250,7 @@ def _acquired_slices(stacked: Stack, slicing: Slicing) -> list[SliceInfo]:
                 frame=frame,
                 instance=source.instance.uid,
                 position=None if position is None else sign * position,
+                instance_number=source.instance.number,
             )
         )
     return slices

@@ -23,12 +23,14 @@ class SliceInfo:
             None where there is only one.
         instance: hashed SOPInstanceUID (16 hexadecimal digits), DICOM only.
         position: mm along the slice normal, None where unknown.
+        instance_number: InstanceNumber, by which viewers count, of a slice that is a DICOM file's own.
     """
 
     index: int
     frame: int | None
     instance: str | None
     position: float | None
+    instance_number: int | None = None
 
 
 @dataclass(frozen=True)

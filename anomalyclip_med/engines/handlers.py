@@ -33,6 +33,7 @@ from anomalyclip_med.writers import (
     write_scores_json,
 )
 from anomalyclip_med.writers.dicom import DicomOutput
+from anomalyclip_med.writers.orientation import edge_letters
 
 
 class SliceProgress:
@@ -59,6 +60,8 @@ class SliceProgress:
 
 
 _PARTIAL = ".partial-"
+_MOST_WARNINGS = 10
+"""Of scans, that are printed at the end of a run."""
 _BATCHES_AHEAD = 1
 """Of the model, before it waits for the writer; each holds its maps at the size of the slices."""
 
@@ -334,10 +337,23 @@ class ScanWriter:
                 title=f"{scan.name}   slice {index}   score {result.scores[index]:.3f}",
                 notice=notice,
                 pixel_aspect=float(row / column),
+                edges=edge_letters(scan),
+                caption=self._caption(scan, index),
             )
             yield path
         if self.dicom:
             yield from self._dicom_files(result, folder)
+
+    def _caption(self, scan: Scan, index: int) -> str:
+        info, window = scan.slices[index], self.load.describe(scan)
+        parts = (
+            "" if info.frame is None else f"frame {info.frame}",
+            "" if info.position is None else f"{info.position:.1f} mm",
+            "" if info.instance_number is None else f"InstanceNumber {info.instance_number}",
+            f"window {window}" if window else "",
+            "research use only",
+        )
+        return "   ".join(filter(None, parts))
 
     def finish(self) -> None:
         """Write the scores of all studies and print a summary.
@@ -354,6 +370,8 @@ class ScanWriter:
                 write_index(index, self.results.studies(), self.provenance, self.results.skipped)
             else:
                 index.unlink(missing_ok=True)  # of an earlier run
+                with suppress(OSError):  # where pages are left
+                    index.with_name("reports").rmdir()
         except OSError as error:
             raise ConfigurationError(
                 f"{self.output_dir}: the scores cannot be written ({error.strerror}); every finished study is kept: "
@@ -365,6 +383,13 @@ class ScanWriter:
         lines = [f"Results: {self.output_dir}"]
         if self.results.skipped:
             lines.append(f"{len(self.results.skipped)} file(s) skipped; scores.json says why")
+        if any(result.scan.shown == result.scan.name for result in self.results.scans):
+            lines.append("Names stand for files: 'anomalyclip-med names PATH' tells which")
+        series = [entry for study in self.results.studies() for entry in study["series"]]
+        warnings = [f"{entry['scan']}: {warning}" for entry in series for warning in entry["warnings"]]
+        lines += warnings[:_MOST_WARNINGS]
+        if len(warnings) > _MOST_WARNINGS:
+            lines.append(f"and {len(warnings) - _MOST_WARNINGS} warnings more; scores.json has them all")
         lines += self.provenance["warnings"]
         if self.provenance["notice"]:
             lines.append(self.provenance["notice"])

@@ -88,6 +88,10 @@ class Manifest:
             return record
         return None
 
+    def replaces(self, key: str, scans: Sequence[Scan]) -> bool:
+        """Whether the study's files will take the place of others, made with other settings or before a change."""
+        return any(self._writer.get(scan.name, key) != key for scan in scans)
+
     def deadly(self, key: str) -> bool:
         """Whether runs have died over this study so often that it is left out."""
         return self._deaths.get(key, 0) >= MAX_DEATHS

@@ -80,6 +80,7 @@ class ScanResult:
                     "frame": info.frame,
                     "position_mm": info.position,
                     "instance": info.instance,
+                    "instance_number": info.instance_number,
                     "score": _finite(value),
                     **({"empty": True} if info.index in self.empty else {}),
                     **({"failure": self.failures[info.index]} if info.index in self.failures else {}),
@@ -173,16 +174,25 @@ class RunResults:
         the reason.
         """
         self._manifest = manifest
+        replaced = 0
         for study in self._studies:
             results = self._of_study(study)
             key = self._keys[study] = manifest.key([r.scan for r in results])
             if record := manifest.finished(key):
                 self._records[study] = record
-            elif manifest.deadly(key):
+                continue
+            replaced += manifest.replaces(key, [r.scan for r in results])
+            if manifest.deadly(key):
                 reason = f"quarantined: {MAX_DEATHS} runs died over this study; remove {manifest.path} to try it again"
                 for result in results:
                     result.failures = dict.fromkeys(range(len(result.scores)), reason)
                 self._records[study] = self._record(study)
+        if replaced:
+            logger.warning(
+                "%s: results of %d studies, made with other settings or before their files changed, are replaced",
+                manifest.folder,
+                replaced,
+            )
 
     def items(self) -> list[dict[str, Any]]:
         """One entry per slice for a MONAI ``Dataset``: the scan under ``image``, its number, the slice's number.

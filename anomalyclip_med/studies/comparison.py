@@ -11,6 +11,7 @@ from typing import Any
 from tabulate import tabulate
 
 from anomalyclip_med.bundle import run_bundle
+from anomalyclip_med.data.datasets import data_set
 from anomalyclip_med.errors import WeightsError
 
 _METRICS = {"pixel_auroc": "pixel_auroc", "pixel_aupro_reference": "pixel_aupro"}
@@ -28,27 +29,32 @@ def comparison_rows(evaluations: Mapping[str, Mapping[str, Any]], source: str) -
 
     Returns:
         Rows with ``trained_on``, ``prompts``, ``images`` and, for ``pixel_auroc`` and ``pixel_aupro_reference``, the
-        figure, ``..._published`` and ``..._difference`` (ours minus theirs); None where one is missing. Those that only
+        figure, ``..._published`` and ``..._difference`` (ours minus theirs); None where one is missing,
+        and of a difference where ours is not of as many images as the whole set has. Those that only
         we have come first, then the published ones in their order.
     """
     published: dict[str, dict[str, float]] = {}
+    whole = None
     for evaluation in evaluations.values():
         for figure in evaluation["published"]:
             if figure["source"] == source:
                 published.setdefault(figure["trained_on"], {})[figure["metric"]] = figure["percent"]
+                whole = sum(data_set(figure["dataset"]).expected[0].counts["test"])
     rows = []
     for trained_on in [*(name for name in evaluations if name not in published), *published]:
         ours = evaluations.get(trained_on)
+        images = sum(c["images"] for c in ours["classes"].values()) if ours else None
         row: dict[str, Any] = {
             "trained_on": trained_on,
             "prompts": ours["model"]["prompts"] if ours else None,
-            "images": sum(c["images"] for c in ours["classes"].values()) if ours else None,
+            "images": images,
         }
         for metric, name in _METRICS.items():
             value = ours["mean"][metric] if ours else None
             row[metric] = None if value is None else 100 * value
             row[f"{metric}_published"] = theirs = published.get(trained_on, {}).get(name)
-            row[f"{metric}_difference"] = None if value is None or theirs is None else 100 * value - theirs
+            comparable = theirs if images == whole else None
+            row[f"{metric}_difference"] = None if value is None or comparable is None else 100 * value - comparable
         rows.append(row)
     return rows
 
@@ -124,8 +130,8 @@ def _page(rows: Sequence[dict[str, Any]], evaluations: Sequence[Mapping[str, Any
     lines = [
         tabulate(cells, titles, tablefmt="pipe", disable_numparse=True),
         "",
-        f"In percent; ours with the CLIP {clips}. Published: {source}, of the whole set and with its authors' CLIP:",
-        "a difference tells something where both are the same.",
+        f"In percent; ours with the CLIP {clips}. Published: {source}, of the whole set and with its authors' CLIP. A",
+        "difference stands only where ours is of as many images, and tells something where the CLIP is the same.",
         *notices,
     ]
     return "\n".join(lines) + "\n"

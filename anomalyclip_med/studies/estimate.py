@@ -162,9 +162,9 @@ def _image_side(options: Mapping[str, Any]) -> str:
 
 
 def _seconds(run: Any) -> float:
-    """The shorter of two runs; of one, where it takes long."""
+    """The shortest of ten runs, as other work on the machine only adds; of fewer, where they take long."""
     times: list[float] = []
-    while len(times) < 2 and sum(times) < 5:
+    while len(times) < 10 and sum(times) < 5:
         start = time.perf_counter()
         run()
         if torch.cuda.is_available():

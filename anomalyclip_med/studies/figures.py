@@ -136,7 +136,7 @@ def comparison_sheet(
         if first == 2:
             _draw_mask(grid[row, 1], masks[row], abnormal)
     for axes, name in zip(grid[0], ["image", "mask"][:first] + list(maps), strict=True):
-        axes.set_title(name, fontsize="small")
+        axes.set_title(name, fontsize="small", wrap=True)
     for column, (variant, values) in enumerate(maps.items(), first):
         low, high = float(values.min()), float(np.percentile(values, _PERCENTILE))
         high = max(high, low + 1e-3)

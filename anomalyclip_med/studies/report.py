@@ -44,8 +44,8 @@ def write_report(study: Study, results: Sequence[Result], folder: Path) -> None:
     for target in axis_labels("target", study, ()):
         if (folder / sheet_file(target)).exists():
             pictures[sheet_file(target)] = (
-                f"Images of {target} with the maps of the methods, each after its first training and on a scale of its "
-                "own, told by the bar below"
+                f"Images of {target} with the maps of the methods, each after its first training, and its first "
+                "tuning if it has any, on a scale of its own, told by the bar below"
             )
     texts = {"summary.csv": comma_separated(summary_rows(found, study))}
     for table in tables:
@@ -98,7 +98,7 @@ def _provenance(study: Study, results: Sequence[Result]) -> Iterator[str]:
     untrained = {result.variant for result in measured if not result.trained}
     if untrained:
         names = ", ".join(name for name in study.variants if name in untrained)
-        yield f"- Random weights in the backbone, or nothing learned: {names}"
+        yield f"- Backbone or prompts untrained: {names}"
     else:
         yield "- Trained: all"
     yield f"- Seeds: {', '.join(map(str, study.profile.seeds))}"

@@ -18,13 +18,13 @@ from anomalyclip_med.factory import create_model
 from anomalyclip_med.studies.cells import Workplace, references
 from anomalyclip_med.studies.config import Study
 from anomalyclip_med.studies.figures import comparison_sheet
-from anomalyclip_med.studies.plan import Evaluation, Plan
+from anomalyclip_med.studies.plan import JOINT, Evaluation, Plan
 from anomalyclip_med.studies.report import sheet_file
 from anomalyclip_med.transforms import LoadMaskd, LoadSliced, ResizeSliced
 
 
 def write_sheets(study: Study, plan: Plan, workplace: Workplace, failures: Mapping[str, str]) -> None:
-    """Draw a sheet per target: of each variant the maps of its first source and seed.
+    """Draw a sheet per target: of each variant the maps of its first source and seed, and of its first tuning.
 
     Args:
         study: says how many images.
@@ -34,12 +34,23 @@ def write_sheets(study: Study, plan: Plan, workplace: Workplace, failures: Mappi
     """
     if not study.sheets:
         return
-    first: dict[str, dict[str, Evaluation]] = {}
-    for cell in plan.evaluations:
-        if cell.key not in failures:
-            first.setdefault(cell.target, {}).setdefault(cell.variant, cell)
-    for target, cells in first.items():
+    complete = [cell for cell in plan.evaluations if cell.key not in failures]
+    for target in dict.fromkeys(cell.target for cell in complete):
+        cells = columns([cell for cell in complete if cell.target == target])
         _write_sheet(target, cells, workplace, study.sheets)
+
+
+def columns(cells: Sequence[Evaluation]) -> dict[str, Evaluation]:
+    """What is shown of the cells of a target, by its title.
+
+    Args:
+        cells: in the order of the plan.
+    """
+    first: dict[tuple[str, bool], Evaluation] = {}
+    for cell in cells:
+        first.setdefault((cell.variant, JOINT in cell.source), cell)
+    tuned = any(JOINT in cell.source for cell in cells)
+    return {f"{cell.variant}, {cell.source}" if tuned else cell.variant: cell for cell in first.values()}
 
 
 def _write_sheet(target: str, cells: Mapping[str, Evaluation], workplace: Workplace, count: int) -> None:

@@ -100,6 +100,12 @@ class LoadSliced(MapTransform):
         image = torch.from_numpy(np.ascontiguousarray(unit, dtype=np.float32)).clamp_(0, 1)
         return MetaTensor(image.expand(3, -1, -1), affine=torch.from_numpy(scan.slice_affine(index)))
 
+    def describe(self, scan: Scan) -> str:
+        """The windows in the units of the scan's values, such as "-160 to 240"; "" for colours and a file's table."""
+        if scan.color or (WindowRule.VOI in self.windows and scan.table is not None):
+            return ""
+        return ", ".join("{:.4g} to {:.4g}".format(*self._limits_of(scan, window)) for window in self.windows)
+
     def _is_empty(self, image: Tensor) -> bool:
         return float((image.amax(dim=0) > _DARK).float().mean()) < self.empty_below
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -14,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 _HEIGHT = 4.6
 """Of a panel, in inches; 120 dots each."""
+_LETTERS: dict[str, Any] = {"color": "#ffb000", "fontsize": 9, "ha": "center", "va": "center"}
 
 
 def heat_colormap() -> ListedColormap:
@@ -45,6 +48,8 @@ def write_overlay_png(
     title: str,
     notice: str | None = None,
     pixel_aspect: float = 1.0,
+    edges: Sequence[str] = (),
+    caption: str = "",
 ) -> None:
     """Draw a slice beside the same slice under its map; the colour scale is always [0, 1].
 
@@ -55,6 +60,8 @@ def write_overlay_png(
         title: first line over the picture.
         notice: a warning that must not be missed, such as untrained weights.
         pixel_aspect: height of a pixel over its width.
+        edges: letters of the patient's directions at the top, right, bottom and left; empty where unknown.
+        caption: line below the picture.
 
     Examples:
         >>> import numpy as np
@@ -65,8 +72,9 @@ def write_overlay_png(
         'CT, slice 7. UNTRAINED'
     """
     rows, columns = anomaly_map.shape
+    height = _HEIGHT + 1.1
     panel = float(np.clip(_HEIGHT * columns / (rows * pixel_aspect), 0.6 * _HEIGHT, 2.2 * _HEIGHT))
-    figure = Figure(figsize=(2 * panel + 1.0, _HEIGHT + 0.8), dpi=120, facecolor="black")
+    figure = Figure(figsize=(2 * panel + 1.0, height), dpi=120, facecolor="black")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 2)
     for axis in axes:
@@ -75,15 +83,18 @@ def write_overlay_png(
     heat = axes[1].imshow(
         anomaly_map, cmap=heat_colormap(), vmin=0, vmax=1, aspect=pixel_aspect, interpolation="nearest"
     )
-    figure.subplots_adjust(left=0.01, right=0.92, bottom=0.02, top=1 - 0.7 / (_HEIGHT + 0.8), wspace=0.02)
-    place = axes[1].get_position()
-    bar = figure.colorbar(heat, cax=figure.add_axes((0.935, place.y0, 0.012, place.height)))
+    figure.subplots_adjust(left=0.01, right=0.92, bottom=0.35 / height, top=1 - 0.7 / height, wspace=0.02)
+    for place, letters in zip(((0.5, 0.98), (0.98, 0.5), (0.5, 0.02), (0.02, 0.5)), edges, strict=False):
+        axes[0].text(*place, letters, transform=axes[0].transAxes, **_LETTERS)
+    box = axes[1].get_position()
+    bar = figure.colorbar(heat, cax=figure.add_axes((0.935, box.y0, 0.012, box.height)))
     bar.ax.set_facecolor("black")
     bar.ax.tick_params(colors="white", labelsize=8)
     bar.set_ticks([0, 0.25, 0.5, 0.75, 1])
     figure.text(0.012, 0.985, title, color="white", fontsize=10, va="top")
     if notice:
         figure.text(0.012, 0.935, notice, color="#ffb000", fontsize=9, va="top", weight="bold")
+    figure.text(0.012, 0.12 / height, caption, color="#b0b0b0", fontsize=8)
     figure.savefig(path, facecolor="black", metadata={"Description": f"{title}. {notice or ''}".strip()})
 
 

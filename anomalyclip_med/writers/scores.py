@@ -22,6 +22,7 @@ _COLUMNS = (
     "frame",
     "position_mm",
     "instance",
+    "instance_number",
     "score",
     "percentile",
     "weights",
@@ -53,10 +54,10 @@ def write_scores_csv(path: Path, results: RunResults, provenance: dict[str, Any]
         >>> provenance = {"trained": True, "model": {"clip": "offline", "prompts": "p.safetensors"}}
         >>> write_scores_csv(Path("scores.csv"), results, provenance)
         >>> print(Path("scores.csv").read_text())
-        level,study,series,scan,source,slice,frame,position_mm,instance,score,percentile,weights
-        study,a,,,,,,,,0.500000,,offline + p.safetensors
-        series,a,a,a,a.png,,,,,0.500000,,offline + p.safetensors
-        slice,a,a,a,a.png,0,,,,0.500000,,offline + p.safetensors
+        level,study,series,scan,source,slice,frame,position_mm,instance,instance_number,score,percentile,weights
+        study,a,,,,,,,,,0.500000,,offline + p.safetensors
+        series,a,a,a,a.png,,,,,,0.500000,,offline + p.safetensors
+        slice,a,a,a,a.png,0,,,,,0.500000,,offline + p.safetensors
     """
     weights = _weights_label(provenance)
     with replaced(path) as file:
@@ -69,7 +70,7 @@ def write_scores_csv(path: Path, results: RunResults, provenance: dict[str, Any]
                 common |= {name: series[name] for name in ("series", "scan", "source")}
                 writer.writerow({"level": "series", **_scores(series), **common})
                 for entry in series["slices"]:
-                    row = {name: entry[name] for name in ("slice", "frame", "instance")}
+                    row = {name: entry[name] for name in ("slice", "frame", "instance", "instance_number")}
                     position = entry["position_mm"]
                     row |= {"level": "slice", "position_mm": "" if position is None else f"{position:.3f}"}
                     writer.writerow({**common, **row, **_scores(entry)})

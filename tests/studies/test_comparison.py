@@ -10,11 +10,11 @@ from anomalyclip_med.studies.comparison import comparison_rows
 ARTICLE = "TN3K fine-tuning article"
 
 
-def evaluation(prompts: str, auroc: float | None, aupro: float, dataset: str = "tn3k") -> dict:
+def evaluation(prompts: str, auroc: float | None, aupro: float, dataset: str = "tn3k", images: int = 614) -> dict:
     """What matters of a metrics.json; its exact AUPRO must not be taken."""
     published = [vars(f) for f in published_figures() if f.dataset == dataset and f.method == "anomalyclip"]
     mean = {"pixel_auroc": auroc, "pixel_aupro": 0.99, "pixel_aupro_reference": aupro}
-    classes = {"thyroid": {"images": 600}, "other": {"images": 14}}
+    classes = {"thyroid": {"images": images - 14}, "other": {"images": 14}}
     return {"model": {"prompts": prompts}, "mean": mean, "classes": classes, "published": published}
 
 
@@ -36,6 +36,13 @@ def test_each_training_set_has_its_own_published_figures() -> None:
     assert rows[3]["pixel_auroc_difference"] == pytest.approx(-3.2)
     assert rows[3]["pixel_aupro_reference_difference"] == pytest.approx(5.1)
     assert rows[0]["pixel_auroc_difference"] is rows[2]["pixel_auroc_difference"] is None
+
+
+def test_a_part_of_the_images_is_not_compared() -> None:
+    rows = comparison_rows({"tn3k": evaluation("t", 0.8, 0.6, images=613)}, ARTICLE)
+    assert rows[-1]["pixel_auroc"] == 80.0
+    assert rows[-1]["pixel_auroc_published"] == 83.2
+    assert rows[-1]["pixel_auroc_difference"] is rows[-1]["pixel_aupro_reference_difference"] is None
 
 
 def test_without_published_figures_ours_stand_alone() -> None:

@@ -41,7 +41,7 @@ def test_report_has_everything_in_its_place(folder: Path) -> None:
     order = [
         "# A transfer\n\nRead this first.\n",
         "- Backbone: offline (SHA-256 0123456789ab)\n",
-        "- Random weights in the backbone, or nothing learned: + start\n",
+        "- Backbone or prompts untrained: + start\n",
         "- Seeds: 0, 1, 2\n",
         "- Images: headct 200 (100 abnormal); brainmri 253 (155 abnormal)\n",
         "- anomalyclip_med 0.1.0\n",

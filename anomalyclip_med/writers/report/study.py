@@ -14,10 +14,10 @@ from urllib.parse import quote
 import numpy as np
 from markupsafe import Markup
 
-from anomalyclip_med.data import Scan
 from anomalyclip_med.errors import ScanError
 from anomalyclip_med.inferers.results import ScanResult
 from anomalyclip_med.transforms import LoadSliced
+from anomalyclip_med.writers.orientation import edge_letters
 from anomalyclip_med.writers.report.pages import failure_reason, score_text, top_slice, write_page
 from anomalyclip_med.writers.report.pictures import map_webp, scale_stops, slice_webp, thumbnail_webp
 from anomalyclip_med.writers.report.plot import plot_paths
@@ -25,8 +25,6 @@ from anomalyclip_med.writers.report.plot import plot_paths
 _FEW_SLICES = 40
 """Up to so many slices, a series is shown with twice as many pixels along each side."""
 _SIDE = 512
-_OBLIQUE = 0.4
-"""Cosine from which an edge gets the letter of a second axis."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ class StudyReport:
             pixels=(rows, columns),
             side=_SIDE if total > _FEW_SLICES else 2 * _SIDE,
             aspect=columns * right / (rows * down),
-            edges=_edges(scan),
+            edges=edge_letters(scan),
             cropped=scan.region is not None,
             step=step,
             top=top,
@@ -190,23 +188,6 @@ def thinned(slices: Sequence[int], always: Collection[int], step: int) -> list[i
     return sorted({*slices[::step], *always})
 
 
-def _edges(scan: Scan) -> tuple[str, ...]:
-    """Letters for the top, right, bottom and left edge, only where the file itself places its slices in a patient."""
-    assumed = any(warning.startswith("missing-orientation") for warning in scan.warnings)
-    if scan.format not in ("dicom", "nifti") or assumed or any(info.position is None for info in scan.slices):
-        return ()
-    directions = scan.slice_affine(0)[:3, :2]
-    down, right = (directions / np.linalg.norm(directions, axis=0)).T
-    return tuple(_letters(direction) for direction in (-down, right, down, -right))
-
-
-def _letters(direction: np.ndarray) -> str:
-    """Where a unit vector in RAS coordinates points to, main axis first: "A", "LP"."""
-    order = np.argsort(-np.abs(direction))
-    axes = [axis for axis in order if abs(direction[axis]) > _OBLIQUE]
-    return "".join("RAS"[axis] if direction[axis] > 0 else "LPI"[axis] for axis in axes)
-
-
 def _content(number: int, record: dict[str, Any], series: _Series | None, shown: list[int]) -> dict[str, Any]:
     """What the template and the script need of one series; without its pictures where there are none."""
     slices = record["slices"]
@@ -230,10 +211,11 @@ def _content(number: int, record: dict[str, Any], series: _Series | None, shown:
 
 
 def _place(entry: dict[str, Any]) -> str:
-    """Frame and position of a slice, as far as they are known."""
+    """Frame, position and number of a slice, as far as they are known."""
     frame = "" if entry["frame"] is None else f"frame {entry['frame']}"
+    number = "" if entry["instance_number"] is None else f"InstanceNumber {entry['instance_number']}"
     position = "" if entry["position_mm"] is None else f"{entry['position_mm']:.1f} mm".replace("-", "\N{MINUS SIGN}")
-    return " · ".join(filter(None, (frame, position)))
+    return " · ".join(filter(None, (frame, position, number)))
 
 
 def _note(entry: dict[str, Any]) -> str:

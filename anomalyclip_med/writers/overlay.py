@@ -11,12 +11,19 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 _HEIGHT = 4.6
 """Of a panel, in inches; 120 dots each."""
-_LETTERS: dict[str, Any] = {"color": "#ffb000", "fontsize": 9, "ha": "center", "va": "center"}
+_LETTERS: dict[str, Any] = {
+    "color": "#ffb000",
+    "fontsize": 9,
+    "ha": "center",
+    "va": "center",
+    "path_effects": [withStroke(linewidth=2.5, foreground="black")],  # to be read on bone, too
+}
 
 
 def heat_colormap() -> ListedColormap:
@@ -90,6 +97,7 @@ def write_overlay_png(
     bar = figure.colorbar(heat, cax=figure.add_axes((0.935, box.y0, 0.012, box.height)))
     bar.ax.set_facecolor("black")
     bar.ax.tick_params(colors="white", labelsize=8)
+    bar.ax.set_title("map", color="white", fontsize=8)
     bar.set_ticks([0, 0.25, 0.5, 0.75, 1])
     figure.text(0.012, 0.985, title, color="white", fontsize=10, va="top")
     if notice:

@@ -189,3 +189,25 @@ def test_scores_that_cannot_be_written_end_with_one_sentence(scans: Path, capsys
     (scans.parent / "out" / "scores.csv").mkdir(parents=True)
     assert main(["score", str(scans), "-o", str(scans.parent / "out"), *MODEL]) == 2
     assert "the scores cannot be written" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_end_of_a_run_tells_warnings_and_how_to_look_names_up(tmp_path: Path, capsys) -> None:
+    gaps = np.diag([1.0, 1.0, 0.0, 1.0])
+    gaps[2, 2] = -3
+    nib.save(nib.Nifti1Image(np.full((6, 6, 2), 7, np.int16), gaps), tmp_path / "flat.nii")
+    hashed = [option for option in MODEL if option != "--show-names"]
+    assert main(["score", str(tmp_path / "flat.nii"), "-o", str(tmp_path / "out"), *hashed]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any("nifti_" in line and "constant-values: all pixels have one value" in line for line in lines)
+    assert "Names stand for files: 'anomalyclip-med names PATH' tells which" in lines
+    assert main(["score", str(tmp_path / "flat.nii"), "-o", str(tmp_path / "named"), *MODEL]) == 0
+    assert "Names stand" not in capsys.readouterr().out
+
+
+def test_a_slice_has_the_number_that_viewers_show(scans: Path) -> None:
+    series = score(scans)
+    for modality, name in (("CT", "CT_small.dcm"), ("US", "examples_ybr_color.dcm")):
+        number = int(dcmread(scans / name).InstanceNumber)
+        assert {entry["instance_number"] for entry in series[modality]["slices"]} == {number}
+    (photo,) = (entry for modality, entry in series.items() if modality not in ("CT", "US"))
+    assert photo["slices"][0]["instance_number"] is None

@@ -71,6 +71,15 @@ def test_what_changed_is_scored_again(folders: tuple[Path, Path]) -> None:
     assert pending(started(folders)) == ["a", "b"]
 
 
+def test_what_is_replaced_is_told(folders: tuple[Path, Path], caplog: pytest.LogCaptureFixture) -> None:
+    score(started(folders), folders[1], 0)
+    started(folders)
+    assert not caplog.messages  # one is kept, the other new
+    started(folders, {"window": "voi"})
+    (message,) = caplog.messages
+    assert "results of 1 studies, made with other settings" in message
+
+
 def test_what_failed_is_scored_again(folders: tuple[Path, Path]) -> None:
     results = started(folders)
     score(results, folders[1], 0)

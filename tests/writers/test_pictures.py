@@ -44,3 +44,17 @@ def test_notice_is_drawn_and_written(tmp_path: Path) -> None:
     a, b = Image.open(tmp_path / "a.png"), Image.open(tmp_path / "b.png")
     assert "UNTRAINED" in a.text["Description"]
     assert (np.asarray(a) != np.asarray(b)).any()
+
+
+def test_letters_stand_at_the_edges_of_the_left_panel(tmp_path: Path) -> None:
+    grey, cold = np.full((32, 32, 3), 0.5), np.zeros((32, 32))
+    write_overlay_png(tmp_path / "plain.png", grey, cold, "scan")
+    write_overlay_png(tmp_path / "letters.png", grey, cold, "scan", edges=("A", "L", "", "R"))
+    plain, lettered = (np.asarray(Image.open(tmp_path / f"{name}.png").convert("L")) for name in ("plain", "letters"))
+    rows, columns = np.nonzero(plain != lettered)
+    panel = np.nonzero(plain == plain[plain.shape[0] // 2, plain.shape[1] // 4])
+    top, bottom, left = panel[0].min(), panel[0].max(), panel[1].min()
+    assert left <= columns.min() < left + 30
+    assert columns.max() < plain.shape[1] / 2
+    assert top <= rows.min() < top + 30
+    assert rows.max() < (top + bottom) / 2 + 30  # nothing at the bottom

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def run_bundle(name: str, config_files: list[str], **overrides: Any) -> None:
         for text in _strings(value):
             if text[:1] in ("$", "@", "%"):
                 raise ConfigurationError(f"{key}={text!r} must not begin with {text[0]!r}; write a path as ./{text}")
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it announces its own logging file
     configs = bundle_dir(name) / "configs"
     workflow = ConfigWorkflow(
         config_file=[str(configs / file) for file in config_files],

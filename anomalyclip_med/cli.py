@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import atexit
 import gc
-import logging
 import os
 import sys
 import traceback
@@ -31,7 +30,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     atexit.register(gc.freeze)  # to search all modules for cycles once more, at the end, takes a second
     # MONAI imports MLflow wherever it is installed, and MLflow reports its use to its makers.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it announces its own logging file
     arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)

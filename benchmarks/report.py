@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/report.py [REPORT.md] [--clip NAME] [--image-size PIXELS]
 
-Takes twenty minutes on two cores that have nothing else to do. ANOMALYCLIP_MED_DATA names the folder of the real images
-and scans that the faster options are measured on; without it that section is left out.
+Takes about a quarter of an hour on two cores that have nothing else to do. ANOMALYCLIP_MED_DATA names the folder of the
+real images and scans that the faster options are measured on; without it that section is left out.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import logging
 import sys
 import tempfile
 import time
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=160)
     parser.add_argument("--epochs", type=int, default=4)
     arguments = parser.parse_args()
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it writes to the stdout of its import
     rows = []
     curves = []
     for cache in (None, "memory"):

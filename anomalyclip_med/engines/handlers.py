@@ -33,7 +33,7 @@ from anomalyclip_med.writers import (
     write_scores_json,
 )
 from anomalyclip_med.writers.dicom import DicomOutput
-from anomalyclip_med.writers.orientation import edge_letters
+from anomalyclip_med.writers.places import edge_letters, slice_place
 
 
 class SliceProgress:
@@ -346,14 +346,8 @@ class ScanWriter:
 
     def _caption(self, scan: Scan, index: int) -> str:
         info, window = scan.slices[index], self.load.describe(scan)
-        parts = (
-            "" if info.frame is None else f"frame {info.frame}",
-            "" if info.position is None else f"{info.position:.1f} mm",
-            "" if info.instance_number is None else f"InstanceNumber {info.instance_number}",
-            f"window {window}" if window else "",
-            "research use only",
-        )
-        return "   ".join(filter(None, parts))
+        place = slice_place(info.frame, info.position, info.instance_number)
+        return " · ".join(filter(None, (place, f"window {window}" if window else "", "research use only")))
 
     def finish(self) -> None:
         """Write the scores of all studies and print a summary.

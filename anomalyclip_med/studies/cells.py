@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import random
 import sys
 import time
@@ -90,7 +89,6 @@ def run_cell(cell: Training | Evaluation, workplace: Workplace) -> str:
 
 def start_process(workplace: Workplace) -> None:
     """Set a process up that will run cells."""
-    logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)  # it announces its own logging file
     if workplace.threads:
         import torch
 

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from anomalyclip_med.errors import ScanError
 from anomalyclip_med.inferers.results import ScanResult
 from anomalyclip_med.transforms import LoadSliced
-from anomalyclip_med.writers.orientation import edge_letters
+from anomalyclip_med.writers.places import edge_letters, slice_place
 from anomalyclip_med.writers.report.pages import failure_reason, score_text, top_slice, write_page
 from anomalyclip_med.writers.report.pictures import map_webp, scale_stops, slice_webp, thumbnail_webp
 from anomalyclip_med.writers.report.plot import plot_paths
@@ -204,18 +204,10 @@ def _content(number: int, record: dict[str, Any], series: _Series | None, shown:
             "start": top_slice(record) or 0,
             "held": sorted({*shown, *unscored}) if shown else [],
             "scores": [score_text(entry["score"]) for entry in slices],
-            "places": [_place(entry) for entry in slices],
+            "places": [slice_place(e["frame"], e["position_mm"], e["instance_number"]) for e in slices],
             "notes": {entry["slice"]: note for entry in slices if (note := _note(entry))},
         },
     }
-
-
-def _place(entry: dict[str, Any]) -> str:
-    """Frame, position and number of a slice, as far as they are known."""
-    frame = "" if entry["frame"] is None else f"frame {entry['frame']}"
-    number = "" if entry["instance_number"] is None else f"InstanceNumber {entry['instance_number']}"
-    position = "" if entry["position_mm"] is None else f"{entry['position_mm']:.1f} mm".replace("-", "\N{MINUS SIGN}")
-    return " · ".join(filter(None, (frame, position, number)))
 
 
 def _note(entry: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Where the edges of a scan's slices lie in the patient."""
+"""Where a slice lies in its scan, and its edges in the patient."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from anomalyclip_med.data import Scan
 
 _OBLIQUE = 0.4
 """Cosine from which an edge gets the letter of a second axis."""
+
+
+def slice_place(frame: int | None, position: float | None, instance_number: int | None) -> str:
+    """Frame, position in mm and number of a slice, as far as they are known."""
+    parts = (
+        "" if frame is None else f"frame {frame}",
+        "" if position is None else f"{position:.1f} mm".replace("-", "\N{MINUS SIGN}"),
+        "" if instance_number is None else f"InstanceNumber {instance_number}",
+    )
+    return " · ".join(filter(None, parts))
 
 
 def edge_letters(scan: Scan) -> tuple[str, ...]:
